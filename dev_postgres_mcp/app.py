@@ -1,0 +1,89 @@
+"""The composition root: the only place that picks adapters and hands them to the verbs."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from dev_postgres_mcp.instances import Defaults, InstanceManager, Policy
+from dev_postgres_mcp.instances.quota import Quota
+from dev_postgres_mcp.model import Limits, Owner
+from dev_postgres_mcp.runtimes.docker import DockerEnvironment, DockerOptions, DockerRuntime
+from dev_postgres_mcp.settings import read_surroundings
+from dev_postgres_mcp.sql.server import PostgresServer
+
+if TYPE_CHECKING:
+    from dev_postgres_mcp.runtimes.base import Runtime
+    from dev_postgres_mcp.settings import Settings, Surroundings
+    from dev_postgres_mcp.sql.base import Sql
+
+
+@dataclass(frozen=True, kw_only=True)
+class App:
+    """What a face works with."""
+
+    manager: InstanceManager
+    runtime: Runtime
+    defaults: Defaults
+    settings: Settings
+
+    def close(self) -> None:
+        """Let go of the engine."""
+        self.runtime.close()
+
+
+def build_app(settings: Settings, *, session: str, program: str) -> App:
+    """Return the program on Docker.  Touches no engine; `session` and `program` end up in owner labels."""
+    surroundings = read_surroundings()
+    runtime = DockerRuntime(
+        DockerOptions(
+            environment=_docker_environment(settings, surroundings),
+            ports=settings.port_range,
+            state_directory=surroundings.state_directory,
+            publish_host=settings.publish_host,
+        )
+    )
+    owner = Owner(
+        session=settings.session or session,
+        user=surroundings.user,
+        cwd=surroundings.cwd,
+        process=f"{surroundings.host}:{surroundings.pid} {program}",
+    )
+    return assemble_app(settings, runtime=runtime, sql=PostgresServer(), owner=owner)
+
+
+def assemble_app(settings: Settings, *, runtime: Runtime, sql: Sql, owner: Owner) -> App:
+    """Return the program on any runtime; tests give it the in-memory one."""
+    policy = Policy(
+        quota=Quota(max_instances=settings.max_instances, max_memory=settings.max_total_memory),
+        create_timeout=settings.create_timeout,
+        pull_timeout=settings.pull_timeout,
+    )
+    defaults = Defaults(
+        version=settings.version,
+        repository=settings.image_repository,
+        database=settings.database,
+        username=settings.username,
+        limits=Limits(memory=settings.memory, cpus=settings.cpus),
+        owner=owner,
+    )
+    return App(
+        manager=InstanceManager(runtime, sql, policy), runtime=runtime, defaults=defaults, settings=settings
+    )
+
+
+def _docker_environment(settings: Settings, surroundings: Surroundings) -> DockerEnvironment:
+    docker = surroundings.docker
+    config, certificates = docker.get("DOCKER_CONFIG"), docker.get("DOCKER_CERT_PATH")
+    return DockerEnvironment(
+        home=surroundings.home,
+        docker_host=settings.docker_host,
+        host=docker.get("DOCKER_HOST", ""),
+        context=docker.get("DOCKER_CONTEXT", ""),
+        config_dir=Path(config) if config else None,
+        tls_verify=bool(docker.get("DOCKER_TLS_VERIFY")),
+        cert_path=Path(certificates) if certificates else None,
+        runtime_dir=surroundings.runtime_dir,
+        windows=surroundings.windows,
+    )

@@ -1,0 +1,76 @@
+"""When is a server ready: when a login with its own password and a query work over TCP.  Nothing less.
+
+The image runs a temporary server on the unix socket while it initialises, and Docker's proxy accepts TCP
+connections before anything listens; logs and `pg_isready` are true too early.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from dev_postgres_mcp.errors import DeadlineExceeded, InitFailed, LoginFailed, ServerNotReady
+
+if TYPE_CHECKING:
+    from dev_postgres_mcp.deadline import Deadline
+    from dev_postgres_mcp.model import Conninfo, Secret
+    from dev_postgres_mcp.runtimes.base import Container, Runtime
+    from dev_postgres_mcp.sql.base import Sql
+
+POLL_SECONDS = 0.02
+_LOGINS_PER_LOOK = 5
+LOG_TAIL = 20
+
+
+def wait_ready(
+    runtime: Runtime, sql: Sql, container_id: str, conninfo: Conninfo, *, with_init: bool, deadline: Deadline
+) -> None:
+    """Return as soon as a login and `SELECT 1` work.
+
+    Raises ServerNotReady (InitFailed when scripts were given) as soon as the container has exited, and when
+    the deadline passes.
+    """
+    polls = 0
+    while True:
+        try:
+            sql.login(conninfo)
+        except LoginFailed as exc:
+            refusal = exc.message
+        else:
+            return
+        if polls % _LOGINS_PER_LOOK == 0:
+            _check_alive(runtime, container_id, conninfo.password, with_init=with_init)
+        polls += 1
+        try:
+            deadline.check("waiting for the first login")
+        except DeadlineExceeded as exc:
+            raise ServerNotReady(
+                f"the server did not accept a login within {deadline.seconds:g} s: {refusal}",
+                hint="raise the setting `create_timeout`, or look at what the image does at its start",
+                evidence=look_closer(runtime, runtime.inspect(container_id), conninfo.password).evidence,
+            ) from exc
+        deadline.sleep(POLL_SECONDS)
+
+
+def look_closer(runtime: Runtime, container: Container, secret: Secret | None) -> Container:
+    """Return the container with the end of its log in its evidence; `secret` is struck out of it."""
+    tail = runtime.logs(container.container_id, tail=LOG_TAIL)
+    return container.with_evidence(tail.replace(secret.reveal(), "***") if secret is not None else tail)
+
+
+def _check_alive(runtime: Runtime, container_id: str, password: Secret, *, with_init: bool) -> None:
+    container = runtime.inspect(container_id)
+    if not container.dead:
+        return
+    evidence = look_closer(runtime, container, password).evidence
+    if with_init:
+        raise InitFailed(
+            "the server exited before it was ready; an init script may have failed",
+            hint="mend the script (psql's message is in the log lines above) and create again",
+            evidence=evidence,
+        )
+    raise ServerNotReady(
+        "the server exited before it was ready",
+        hint="the log lines above say why: often a setting that PostgreSQL refuses, too little memory, "
+        "or an image that is not made from `postgres`",
+        evidence=evidence,
+    )

@@ -1,0 +1,95 @@
+"""From what a caller wrote to a whole spec: checked, with the defaults filled in."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from dev_postgres_mcp.errors import InvalidInput
+from dev_postgres_mcp.model import InstanceSpec, Limits, Owner, Secret
+from dev_postgres_mcp.parsing import (
+    check_display_name,
+    check_name,
+    check_password,
+    check_settings,
+    check_username,
+    new_password,
+    parse_memory,
+    parse_version,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+MAX_IMAGE_LENGTH = 512
+
+
+@dataclass(frozen=True, kw_only=True)
+class Defaults:
+    """What stands in for what a caller leaves out.  `repository` is the image before `:<version>`."""
+
+    version: str
+    repository: str
+    database: str
+    username: str
+    limits: Limits
+    owner: Owner
+
+
+def build_spec(  # noqa: PLR0913 - one parameter for each thing that can be asked for
+    defaults: Defaults,
+    *,
+    version: str | None = None,
+    image: str | None = None,
+    name: str | None = None,
+    database: str | None = None,
+    username: str | None = None,
+    password: Secret | None = None,
+    memory: str | None = None,
+    cpus: float | None = None,
+    labels: Mapping[str, str] | None = None,
+    extensions: Sequence[str] = (),
+    settings: Mapping[str, str] | None = None,
+    init: Path | None = None,
+) -> InstanceSpec:
+    """Return the spec for a create; raises InvalidInput for what cannot work, before anything is begun."""
+    if image is not None and version is not None:
+        raise InvalidInput("both a version and an image are given", hint="the image decides its version: drop one")
+    version = parse_version(version or defaults.version)
+    return InstanceSpec(
+        version="" if image is not None else version,
+        image=_check_image(image) if image is not None else f"{defaults.repository}:{version}",
+        database=check_name(defaults.database if database is None else database, what="database"),
+        username=check_username(defaults.username if username is None else username),
+        password=Secret(new_password() if password is None else check_password(password.reveal())),
+        limits=Limits(
+            memory=defaults.limits.memory if memory is None else parse_memory(memory),
+            cpus=defaults.limits.cpus if cpus is None else _check_cpus(cpus),
+        ),
+        name="" if name is None else check_display_name(name),
+        owner=defaults.owner,
+        labels=_check_labels(labels or {}),
+        extensions=tuple(check_name(extension, what="extension") for extension in extensions),
+        settings=check_settings(dict(settings or {})),
+        init=init.expanduser().absolute() if init is not None else None,
+    )
+
+
+def _check_image(image: str) -> str:
+    if not image or len(image) > MAX_IMAGE_LENGTH or not image.isprintable() or " " in image:
+        raise InvalidInput("image is no image reference", hint="write it as postgres:17 or pgvector/pgvector:pg17")
+    return image
+
+
+def _check_cpus(cpus: float) -> float:
+    if not 0.01 <= cpus <= 1024:  # noqa: PLR2004 - Docker's own lower bound; the engine judges the upper
+        raise InvalidInput(f"cpus {cpus:g} is out of range", hint="give a number of cores such as 0.5 or 2")
+    return cpus
+
+
+def _check_labels(labels: Mapping[str, str]) -> dict[str, str]:
+    for key, value in labels.items():
+        if not key.strip() or "\0" in key + value:
+            raise InvalidInput(f"label {key!r} cannot be stored", hint="write each label as name=value")
+    return dict(labels)

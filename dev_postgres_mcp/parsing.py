@@ -1,0 +1,181 @@
+"""Texts that people write, read into values: sizes, ports, names, pairs.  Pure; refuses with InvalidInput."""
+
+from __future__ import annotations
+
+import re
+import secrets
+import unicodedata
+from typing import TYPE_CHECKING
+
+from dev_postgres_mcp.errors import InvalidInput
+from dev_postgres_mcp.model import SUPPORTED_VERSIONS
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+ID_ALPHABET = "abcdefghijkmnpqrstuvwxyz23456789"
+"""32 characters without the look-alikes 0, 1, l and o (DESIGN: ids)."""
+ID_LENGTH = 12
+PASSWORD_BYTES = 24
+"""192 bits, 32 characters of base64url."""
+MAX_NAME_BYTES = 63
+"""PostgreSQL's NAMEDATALEN - 1: a longer name would be cut silently (manual, 4.1.1)."""
+MAX_PASSWORD_BYTES = 1000
+MIN_MEMORY = 64 * 1024**2
+"""Below this PostgreSQL is killed for want of memory while it initialises its cluster."""
+
+_SIZE = re.compile(r"(\d+(?:\.\d+)?)\s*([kmgt]?)(?:i?b)?", re.IGNORECASE)
+_FACTOR = {"": 1, "k": 1024, "m": 1024**2, "g": 1024**3, "t": 1024**4}
+_SETTING = re.compile(r"[A-Za-z_][A-Za-z0-9_$]*(\.[A-Za-z_][A-Za-z0-9_$]*)*")
+_OURS = {
+    "port",
+    "listen_addresses",
+    "data_directory",
+    "config_file",
+    "hba_file",
+    "ident_file",
+    "external_pid_file",
+    "unix_socket_directories",
+}
+
+
+def new_id() -> str:
+    """Return a fresh instance id: 12 characters, 60 bits."""
+    return "".join(secrets.choice(ID_ALPHABET) for _ in range(ID_LENGTH))
+
+
+def new_password() -> str:
+    """Return a fresh password that needs no quoting in a URI or a shell."""
+    return secrets.token_urlsafe(PASSWORD_BYTES)
+
+
+def parse_version(text: str) -> str:
+    """Return a supported major version."""
+    if text not in SUPPORTED_VERSIONS:
+        known = ", ".join(SUPPORTED_VERSIONS)
+        raise InvalidInput(
+            f"PostgreSQL version {shorten(text)!r} is not offered",
+            hint=f"choose one of {known}, or name an image (postgres:17.5, pgvector/pgvector:pg17, ...)",
+        )
+    return text
+
+
+def parse_size(text: str, *, what: str = "size") -> int:
+    """Return bytes for texts such as `512m`, `1.5g`, `512MiB`, `268435456` (powers of 1024)."""
+    match = _SIZE.fullmatch(text.strip())
+    if match is None:
+        raise InvalidInput(f"{what} {shorten(text)!r} is not a size", hint="write it as 512m or 2g")
+    number, unit = match.groups()
+    return int(float(number) * _FACTOR[unit.lower()])
+
+
+def render_size(size: int) -> str:
+    """Return bytes as people read them: `512 MB`, `1.5 GB`."""
+    value = float(size)
+    for unit in ("B", "kB", "MB", "GB"):
+        if value < 1024:  # noqa: PLR2004 - the step between units
+            return f"{value:.4g} {unit}"
+        value /= 1024
+    return f"{value:.4g} TB"
+
+
+def parse_memory(text: str) -> int:
+    """Return an instance's memory limit in bytes."""
+    size = parse_size(text, what="memory")
+    if size < MIN_MEMORY:
+        raise InvalidInput(
+            f"memory {shorten(text)} is too little for PostgreSQL",
+            hint=f"give it at least {render_size(MIN_MEMORY)}; the default is 512 MB",
+        )
+    return size
+
+
+def parse_ports(text: str) -> range:
+    """Return the ports of `first-last`, both included."""
+    match = re.fullmatch(r"\s*(\d{1,5})\s*(?:-\s*(\d{1,5})\s*)?", text)
+    if match is None:
+        raise InvalidInput(f"ports {shorten(text)!r} is not a range", hint="write it as 15432-25432")
+    first, last = int(match[1]), int(match[2] or match[1])
+    if first > last:
+        raise InvalidInput(f"port range {first}-{last} is reversed", hint=f"write it as {last}-{first}")
+    if first < 1 or last > 65535:  # noqa: PLR2004 - TCP's own bounds
+        raise InvalidInput(f"port range {first}-{last} leaves 1-65535", hint="write it as 15432-25432")
+    return range(first, last + 1)
+
+
+def parse_pairs(items: Iterable[str], *, what: str) -> dict[str, str]:
+    """Return `name=value` texts as a mapping."""
+    pairs = {}
+    for item in items:
+        name, equals, value = item.partition("=")
+        if not (name and equals):
+            raise InvalidInput(f"{what} {shorten(item)!r} has no `=`", hint=f"write each {what} as name=value")
+        pairs[name] = value
+    return pairs
+
+
+def check_name(text: str, *, what: str) -> str:
+    """Return a database or role name that PostgreSQL takes, whatever it holds (manual, 4.1.1)."""
+    size = len(text.encode("utf-8", "surrogatepass"))
+    if not text:
+        raise InvalidInput(f"{what} name is empty", hint="leave it out for the default, postgres")
+    if "\0" in text:
+        raise InvalidInput(f"{what} name holds a NUL character", hint="PostgreSQL has no such names")
+    if size > MAX_NAME_BYTES:
+        raise InvalidInput(
+            f"{what} name {shorten(text)!r} is {size} bytes long",
+            hint=f"PostgreSQL keeps {MAX_NAME_BYTES} bytes of a name; shorten it",
+        )
+    if any("\ud800" <= char <= "\udfff" for char in text):
+        raise InvalidInput(f"{what} name is not valid Unicode", hint="use text that UTF-8 can hold")
+    return text
+
+
+def check_username(text: str) -> str:
+    """Return a role name; `pg_*`, `public` and `none` are PostgreSQL's own (manual, CREATE ROLE)."""
+    check_name(text, what="user")
+    if text.startswith("pg_") or text in {"public", "none"}:
+        raise InvalidInput(f"user name {text!r} is reserved by PostgreSQL", hint="choose another name")
+    return text
+
+
+def check_password(text: str) -> str:
+    """Return a password that survives the image's files and PostgreSQL's login."""
+    if not text:
+        raise InvalidInput("password is empty", hint="leave it out and one is generated")
+    if any(char in text for char in "\0\r\n"):
+        raise InvalidInput("password holds a NUL or a line break", hint="use one line of text")
+    if len(text.encode("utf-8", "surrogatepass")) > MAX_PASSWORD_BYTES:
+        raise InvalidInput(f"password is longer than {MAX_PASSWORD_BYTES} bytes", hint="shorten it")
+    return text
+
+
+def check_display_name(text: str) -> str:
+    """Return a display name: up to 63 bytes that a terminal can show."""
+    check_name(text, what="instance")
+    if any(unicodedata.category(char) in {"Cc", "Cs", "Zl", "Zp"} for char in text) or text != text.strip():
+        raise InvalidInput(
+            f"instance name {shorten(text)!r} has control characters or outer spaces",
+            hint="use a name such as shop-tests",
+        )
+    return text
+
+
+def check_settings(settings: dict[str, str]) -> dict[str, str]:
+    """Return PostgreSQL settings that may be given with `-c name=value`."""
+    for name, value in settings.items():
+        if _SETTING.fullmatch(name) is None:
+            raise InvalidInput(f"{shorten(name)!r} is not the name of a PostgreSQL setting")
+        if name.lower() in _OURS:
+            raise InvalidInput(
+                f"the setting {name} belongs to dev-postgres-mcp",
+                hint="the host's port is chosen from the setting `ports`; inside, PostgreSQL stays on 5432",
+            )
+        if "\0" in value:
+            raise InvalidInput(f"the value of the setting {name} holds a NUL character")
+    return settings
+
+
+def shorten(text: str, limit: int = 60) -> str:
+    """Return the text, cut where an error message would drown in it."""
+    return text if len(text) <= limit else f"{text[:limit]}..."

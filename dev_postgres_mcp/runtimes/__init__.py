@@ -1,0 +1,1 @@
+"""Where instances live: the protocol, and the runtimes that keep it."""

@@ -1,0 +1,103 @@
+"""The engine's words in ours: one table from what engines write to what it means.
+
+Engines share no error codes for these, and each version words them anew; tests hold the known wordings.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING
+
+from dev_postgres_mcp.errors import (
+    DevPostgresError,
+    DiskFull,
+    EngineFailed,
+    ImageNotFound,
+    ImageRateLimited,
+    ImageUnauthorized,
+    ImageUnavailable,
+    ImageUnsuitable,
+    InvalidInput,
+    PortConflict,
+    RegistryUnreachable,
+)
+
+if TYPE_CHECKING:
+    from docker.errors import APIError
+
+_API_ERRORS: tuple[tuple[str, type[DevPostgresError]], ...] = (
+    (
+        r"port is already allocated|address already in use|ports are not available|failed to bind (host )?port"
+        r"|rootlessport|rootlesskit.*bind|forbidden by its access permissions|addport",
+        PortConflict,
+    ),
+    (r"no space left on device|disk quota exceeded", DiskFull),
+    (r"range of cpus|minimum memory limit|invalid cpu|nano ?cpus", InvalidInput),
+    (r"unable to find user|no matching entries in passwd|no such user", ImageUnsuitable),
+    (r"executable file not found|no command specified|exec format error", ImageUnsuitable),
+)
+
+_PULL_ERRORS: tuple[tuple[str, type[ImageUnavailable], str], ...] = (
+    (
+        r"toomanyrequests|too many requests|rate limit|\b429\b",
+        ImageRateLimited,
+        "wait and try again, or log in with `docker login` for a higher limit",
+    ),
+    (
+        r"pull access denied|repository does not exist|repository name not known|manifest unknown"
+        r"|manifest for .* not found|name unknown|not found: manifest|\b404\b|no such image",
+        ImageNotFound,
+        "check the name and tag; a private image needs `docker login` first",
+    ),
+    (
+        r"unauthorized|authentication required|no basic auth credentials|access to the resource is denied"
+        r"|denied:|forbidden|\b401\b|\b403\b",
+        ImageUnauthorized,
+        "log in with `docker login`, then try again",
+    ),
+    (r"no space left on device", ImageUnavailable, "make room on the engine's disk (`docker system prune`)"),
+    (
+        r"dial tcp|no such host|i/o timeout|connection refused|network is unreachable|connection reset|eof"
+        r"|timeout|tls handshake|temporary failure|server misbehaving|proxyconnect|lookup|\b5\d\d\b",
+        RegistryUnreachable,
+        "check the network or proxy of the engine; an image that is present is never pulled, so "
+        "`docker pull` or `docker load` it once and try again",
+    ),
+)
+
+
+def translate_api_error(exc: APIError, doing: str) -> DevPostgresError:
+    """Return our error for what the engine answered while `doing`."""
+    text = str(exc.explanation or exc)
+    for pattern, kind in _API_ERRORS:
+        if re.search(pattern, text, re.IGNORECASE):
+            return kind(f"the engine refused while {doing}: {text}")
+    return EngineFailed(
+        f"the engine failed while {doing}: {text}",
+        hint="`dev-postgres-mcp doctor` looks at the engine; its own log says more",
+    )
+
+
+def explain_pull(ref: str, text: str) -> ImageUnavailable:
+    """Return why an image could not be pulled, from the registry's or the engine's words."""
+    for pattern, kind, hint in _PULL_ERRORS:
+        if re.search(pattern, text, re.IGNORECASE):
+            return kind(f"could not pull {ref}: {text}", hint=hint)
+    return ImageUnavailable(f"could not pull {ref}: {text}", hint="try `docker pull` to see what it says")
+
+
+def find_os_error(exc: BaseException | None) -> OSError | None:
+    """Return the operating system's error at the root of a chain of library errors."""
+    seen: set[int] = set()
+    pending = [exc]
+    found: OSError | None = None
+    while pending:
+        current = pending.pop()
+        if current is None or id(current) in seen:
+            continue
+        seen.add(id(current))
+        if isinstance(current, OSError) and current.errno is not None:
+            found = current
+        pending += [current.__cause__, current.__context__]
+        pending += [arg for arg in current.args if isinstance(arg, BaseException)]
+    return found

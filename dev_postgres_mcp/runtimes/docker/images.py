@@ -1,0 +1,138 @@
+"""Local images: found by name, pulled when absent, with progress in bytes and layers."""
+
+from __future__ import annotations
+
+import queue
+import re
+import threading
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import docker.errors
+import requests.exceptions
+from docker.utils import parse_repository_tag
+
+from dev_postgres_mcp.errors import DevPostgresError, RegistryUnreachable
+from dev_postgres_mcp.model import Progress
+from dev_postgres_mcp.runtimes.base import Image
+from dev_postgres_mcp.runtimes.docker.failures import explain_pull
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping
+
+    from dev_postgres_mcp.deadline import Deadline
+    from dev_postgres_mcp.runtimes.docker.engine import Api, EngineConnection
+
+_POLL = 0.1
+"""Seconds between looks at the deadline while the engine is silent."""
+_DONE = {"Pull complete", "Already exists"}
+
+
+def find_image(connection: EngineConnection, ref: str) -> Image | None:
+    """Return the local image that `ref` names, None when it is absent."""
+    with connection.calling(f"looking for the image {ref}") as api:
+        try:
+            details = api.inspect_image(ref)
+        except docker.errors.ImageNotFound:
+            return None
+    return read_image(ref, details)
+
+
+def read_image(ref: str, details: Mapping[str, Any]) -> Image:
+    """Return an image from the engine's inspection; the version is the official image's PG_MAJOR."""
+    config: Mapping[str, Any] = details.get("Config") or {}
+    environment = dict(item.partition("=")[::2] for item in config.get("Env") or ())
+    return Image(
+        ref=ref,
+        id=details["Id"],
+        version=environment.get("PG_MAJOR", ""),
+        volumes=tuple(sorted(config.get("Volumes") or ())),
+    )
+
+
+def pull_image(
+    connection: EngineConnection, ref: str, *, progress: Callable[[Progress], None], deadline: Deadline
+) -> None:
+    """Have the engine pull `ref`; raises one of the ImageUnavailable errors."""
+    layers = Layers(ref)
+    with connection.calling(f"pulling {ref}", deadline=deadline) as api:
+        for event in _events(api, ref, deadline):
+            if "error" in event:
+                raise explain_pull(ref, str(event["error"]))
+            if layers.see(event):
+                progress(layers.progress())
+
+
+@dataclass
+class Layers:
+    """How far a pull has come, summed over the layers that the engine reports."""
+
+    ref: str
+    _sizes: dict[str, tuple[int, int]] = field(default_factory=dict)
+    _done: set[str] = field(default_factory=set)
+
+    def see(self, event: Mapping[str, Any]) -> bool:
+        """Take in one event of the engine; True when it tells something new."""
+        layer, status = str(event.get("id", "")), str(event.get("status", ""))
+        if not re.fullmatch(r"[0-9a-f]{12}", layer):
+            return False
+        detail: Mapping[str, Any] = event.get("progressDetail") or {}
+        _, total = self._sizes.get(layer, (0, 0))
+        if status == "Downloading":
+            total = int(detail.get("total") or total)
+            self._sizes[layer] = (int(detail.get("current") or 0), total)
+        else:
+            self._sizes[layer] = (total, total) if status != "Pulling fs layer" else (0, 0)
+        if status in _DONE:
+            self._done.add(layer)
+        return True
+
+    def progress(self) -> Progress:
+        """Return the sum so far, in bytes, with the layers in the message."""
+        return Progress(
+            message=f"pulling {self.ref}: {len(self._done)} of {len(self._sizes)} layers",
+            done=sum(current for current, _ in self._sizes.values()),
+            total=sum(total for _, total in self._sizes.values()),
+        )
+
+
+def _events(api: Api, ref: str, deadline: Deadline) -> Iterator[Mapping[str, Any]]:
+    """Yield the engine's events, looking at the deadline while it is silent.
+
+    A thread reads them, since a read from a silent engine cannot be interrupted; when we give up it ends
+    with the engine's own answer.
+    """
+    arrived: queue.SimpleQueue[Mapping[str, Any] | Exception | None] = queue.SimpleQueue()
+    reader = threading.Thread(target=_read_events, args=(api, ref, arrived), daemon=True)
+    reader.start()
+    while True:
+        deadline.check(f"pulling {ref}")
+        try:
+            event = arrived.get(timeout=_POLL)
+        except queue.Empty:
+            continue
+        if event is None:
+            return
+        if isinstance(event, Exception):
+            raise event
+        yield event
+
+
+def _read_events(api: Api, ref: str, arrived: queue.SimpleQueue[Mapping[str, Any] | Exception | None]) -> None:
+    repository, tag = parse_repository_tag(ref)
+    try:
+        for event in api.pull(repository, tag or "latest", stream=True, decode=True):
+            arrived.put(event)
+    except docker.errors.APIError as exc:
+        arrived.put(explain_pull(ref, str(exc.explanation or exc)))
+    except (requests.exceptions.RequestException, docker.errors.DockerException, OSError, ValueError) as exc:
+        arrived.put(_cut(ref, exc))
+    else:
+        arrived.put(None)
+
+
+def _cut(ref: str, exc: Exception) -> DevPostgresError:
+    return RegistryUnreachable(
+        f"could not pull {ref}: the engine stopped answering ({type(exc).__name__})",
+        hint="see whether the engine still runs (`dev-postgres-mcp doctor`), then try again",
+    )

@@ -1,0 +1,1 @@
+"""The one door to PostgreSQL itself: logins and the statements that we run."""

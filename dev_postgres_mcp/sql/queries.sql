@@ -1,0 +1,35 @@
+-- name: ping
+-- The cheapest statement that only a server that is really up answers.
+SELECT 1;
+
+-- name: server_facts
+-- Version, seconds since the start, client connections used and allowed, bytes of the current database.
+SELECT current_setting('server_version'),
+       extract(epoch FROM clock_timestamp() - pg_postmaster_start_time())::float8,
+       (SELECT count(*) FROM pg_stat_activity WHERE backend_type = 'client backend'),
+       current_setting('max_connections')::int,
+       pg_database_size(current_database());
+
+-- name: create_extension
+-- CASCADE brings what it needs (cube for earthdistance).
+CREATE EXTENSION IF NOT EXISTS {extension} CASCADE;
+
+-- name: rename_database
+ALTER DATABASE {old_name} RENAME TO {new_name};
+
+-- name: create_stand_in
+-- Nobody can rename the role of their own session: for one statement this superuser takes its place.
+CREATE ROLE dev_postgres_mcp_stand_in SUPERUSER;
+
+-- name: become_stand_in
+SET SESSION AUTHORIZATION dev_postgres_mcp_stand_in;
+
+-- name: rename_role
+-- A SCRAM password survives the renaming; only an MD5 one would not.
+ALTER ROLE {old_name} RENAME TO {new_name};
+
+-- name: be_oneself_again
+RESET SESSION AUTHORIZATION;
+
+-- name: drop_stand_in
+DROP ROLE dev_postgres_mcp_stand_in;
