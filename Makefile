@@ -26,7 +26,7 @@ SUMMARY = $(PYTHON) tools/summary.py
 .SUFFIXES:
 .DELETE_ON_ERROR:
 .PHONY: help setup engine demo format lint test test-unit test-contract test-docker torture inspect \
-	contracts lock wheel test-wheel checksums notes publish release clean
+	contracts lock wheel test-wheel checksums notes check-tag publish release clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "%-14s %s\n", $$1, $$2 }' Makefile
@@ -130,11 +130,14 @@ checksums: ## write dist/SHA256SUMS
 notes: ## print what CHANGELOG.md says about this version
 	@awk -v v="$(VERSION)" '/^## / { on = index($$2, v) } on && !/^## / { print; n++ } END { exit !n }' CHANGELOG.md
 
+check-tag: ## fail unless TAG names this version
+	@test "v$(VERSION)" = "$(TAG)" || { echo "tag '$(TAG)' is not version $(VERSION)" >&2; exit 1; }
+
 publish: setup ## upload dist/ to the package index as the trusted publisher (only in the release workflow)
 	$(BIN)/uv publish --trusted-publishing always dist/*.whl dist/*.tar.gz
 
-release: ## create the GitHub release of this version with dist/ and the notes (only in the release workflow)
-	@test "v$(VERSION)" = "$(TAG)" || { echo "tag $(TAG) is not version $(VERSION)" >&2; exit 1; }
+release: check-tag ## create the GitHub release of this version with dist/ and the notes (only in the release workflow)
+	@mkdir -p build
 	$(MAKE) --no-print-directory --silent notes > build/notes.md
 	gh release create "$(TAG)" --verify-tag --title "$(TAG)" --notes-file build/notes.md dist/*
 
