@@ -1,0 +1,85 @@
+"""Fixtures that all suites share: an environment of our own, and the two stages."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+from dev_postgres_mcp.app import _docker_environment
+from dev_postgres_mcp.errors import DevPostgresError
+from dev_postgres_mcp.runtimes.docker import DockerOptions
+from dev_postgres_mcp.runtimes.memory import MemoryWorld
+from dev_postgres_mcp.settings import load_settings, read_surroundings
+from tests.helpers.stages import PORTS, DockerStage, MemoryStage, build_app
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from dev_postgres_mcp.app import App
+
+OURS = ("DEV_POSTGRES_MCP_", "DOCKER_")
+LOCAL_IMAGES = ("postgres:14", "postgres:15", "postgres:16", "postgres:17", "postgres:18")
+
+
+@pytest.fixture
+def home(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
+    """A home of our own, and an environment that says nothing about us or Docker."""
+    for variable in list(os.environ):
+        if variable.upper().startswith(OURS):
+            monkeypatch.delenv(variable)
+    home = tmp_path / "home"
+    home.mkdir()
+    for variable in ("HOME", "USERPROFILE"):
+        monkeypatch.setenv(variable, str(home))
+    for variable, folder in (("XDG_CONFIG_HOME", ".config"), ("XDG_STATE_HOME", ".state")):
+        monkeypatch.setenv(variable, str(home / folder))
+    monkeypatch.delenv("XDG_RUNTIME_DIR", raising=False)
+    return home
+
+
+@pytest.fixture
+def world() -> MemoryWorld:
+    """An engine that is not there, with the official images."""
+    return MemoryWorld(images=LOCAL_IMAGES, registry=("pgvector/pgvector:pg17",))
+
+
+@pytest.fixture
+def memory_stage(world: MemoryWorld) -> MemoryStage:
+    """The stage over the in-memory world."""
+    return MemoryStage(world)
+
+
+@pytest.fixture
+def docker_stage() -> Iterator[DockerStage]:
+    """The stage over the engine of this machine; no engine is a failure, never a skip."""
+    settings = load_settings({"session": "tests"}).settings
+    surroundings = read_surroundings()
+    options = DockerOptions(
+        environment=_docker_environment(settings, surroundings),
+        ports=PORTS,
+        state_directory=surroundings.state_directory,
+        publish_host=settings.publish_host,
+    )
+    try:
+        stage = DockerStage(options, version=os.environ.get("POSTGRES_TEST_VERSION", "17"))
+    except DevPostgresError as exc:
+        pytest.fail(f"this test needs a Docker Engine (`make engine`): {exc.explain()}")
+    try:
+        yield stage
+    finally:
+        stage.close()
+
+
+@pytest.fixture
+def app(memory_stage: MemoryStage) -> App:
+    """The program over the in-memory world."""
+    return build_app(memory_stage)
+
+
+@pytest.fixture
+def docker_app(docker_stage: DockerStage) -> App:
+    """The program over the engine of this machine."""
+    return build_app(docker_stage)

@@ -1,0 +1,29 @@
+"""Each test of the contract runs on the in-memory world and on a real engine."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tests.helpers.stages import Stage, build_app
+
+if TYPE_CHECKING:
+    from dev_postgres_mcp.app import App
+    from dev_postgres_mcp.runtimes.base import Runtime
+
+
+@pytest.fixture(params=["memory", pytest.param("docker", marks=pytest.mark.docker)])
+def stage(request: pytest.FixtureRequest) -> Stage:
+    stage: Stage = request.getfixturevalue(f"{request.param}_stage")
+    return stage
+
+
+@pytest.fixture
+def runtime(stage: Stage) -> Runtime:
+    return stage.runtime()
+
+
+@pytest.fixture
+def program(stage: Stage) -> App:
+    return build_app(stage)

@@ -1,0 +1,225 @@
+"""Where a test plays: an app on the in-memory world, or on a real engine, with the same handles on both.
+
+A stage makes what tests need and puts away what they leave.  Everything it starts carries the stage's own
+session in its owner label, so that whatever else runs on the engine is never touched.
+"""
+
+from __future__ import annotations
+
+import threading
+from contextlib import suppress
+from dataclasses import dataclass, field, replace
+from math import inf
+from typing import TYPE_CHECKING, Any, Protocol
+
+import docker
+
+from dev_postgres_mcp.app import App, assemble_app
+from dev_postgres_mcp.deadline import Deadline
+from dev_postgres_mcp.errors import DevPostgresError
+from dev_postgres_mcp.instances import build_spec
+from dev_postgres_mcp.instances.manager import plan_launch
+from dev_postgres_mcp.model import Limits, Owner, Secret
+from dev_postgres_mcp.parsing import new_id
+from dev_postgres_mcp.runtimes.base import Bootstrap, Image, Launch, Record
+from dev_postgres_mcp.runtimes.docker import DockerRuntime
+from dev_postgres_mcp.runtimes.docker.container import LABEL
+from dev_postgres_mcp.runtimes.memory import MemoryRuntime, MemorySql, MemoryWorld
+from dev_postgres_mcp.settings import Settings
+from dev_postgres_mcp.sql.server import PostgresServer
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from dev_postgres_mcp.model import InstanceSpec
+    from dev_postgres_mcp.runtimes.base import Container, Runtime
+    from dev_postgres_mcp.runtimes.docker import DockerOptions
+    from dev_postgres_mcp.sql.base import Sql
+
+MEGABYTE = 1024**2
+PORTS = range(15432, 25433)
+ABSENT_IMAGE = "dev-postgres-mcp.invalid/none:17"
+"""No engine has it and, by RFC 2606, no registry answers at that name."""
+ROOMY = {"max_instances": 10_000, "max_total_memory": 1024**5}
+"""Ceilings that other people's instances on a shared engine do not fill."""
+
+
+class Stage(Protocol):
+    """An engine, real or not, as the contract tests see it."""
+
+    name: str
+    version: str
+    session: str
+
+    @property
+    def sql(self) -> Sql: ...
+
+    def runtime(self, ports: range = PORTS) -> Runtime:
+        """Return a runtime that shares nothing with others but the engine, as another process would."""
+        ...
+
+    def kill(self, container_id: str) -> None:
+        """End the server by force."""
+
+    def pause(self, container_id: str) -> None:
+        """Freeze the server."""
+
+    def close(self) -> None:
+        """Put away what is left of this stage."""
+
+
+def build_app(stage: Stage, *, ports: range = PORTS, **settings: Any) -> App:
+    """Return an app on a runtime of its own; `settings` override the defaults."""
+    return assemble_app(
+        Settings(**{"version": stage.version, **ROOMY, **settings}),
+        runtime=stage.runtime(ports),
+        sql=stage.sql,
+        owner=owner_of(stage),
+    )
+
+
+def owner_of(stage: Stage) -> Owner:
+    """Return the owner whose instances are this stage's."""
+    return Owner(session=stage.session, user="tester", cwd="/somewhere", process="host:1 pytest")
+
+
+def owned(stage: Stage, runtime: Runtime) -> tuple[Container, ...]:
+    """Return what `runtime` lists of this stage's own."""
+    return tuple(container for container in runtime.list() if container.owner.session == stage.session)
+
+
+def build_launch(stage: Stage, runtime: Runtime, **asked: Any) -> Launch:
+    """Return a launch of the stage's image; `asked` goes to `build_spec`."""
+    spec: InstanceSpec = build_spec(build_app(stage).defaults, **asked)
+    image = runtime.find_image(spec.image)
+    assert image is not None, f"{spec.image} is not there: `make engine` makes it"
+    return plan_launch(spec, image)
+
+
+def some_launch(**changes: Any) -> Launch:
+    """Return a launch of nothing in particular, for what is pure."""
+    record = Record(id=new_id(), name="shop", database="db", username="me", password=Secret("s3cret-of-mine"))
+    given: dict[str, Any] = {
+        "record": record,
+        "bootstrap": Bootstrap(database=record.database, username=record.username),
+        "image": Image(
+            ref="postgres:17", id="sha256:abc", version="17", volumes=("/var/lib/postgresql/data",)
+        ),
+        "limits": Limits(memory=512 * MEGABYTE, cpus=1.0),
+    }
+    return Launch(**(given | changes))
+
+
+def patience() -> Deadline:
+    """Return a deadline that only ever ends when it is cancelled."""
+    return Deadline(inf)
+
+
+def run_together(*calls: Callable[[], object]) -> list[Exception]:
+    """Run the calls on a thread each, let them begin at once, and return what they raised."""
+    barrier = threading.Barrier(len(calls))
+    raised: list[Exception] = []
+
+    def run(call: Callable[[], object]) -> None:
+        barrier.wait()
+        try:
+            call()
+        except Exception as exc:  # noqa: BLE001 - handed to the test, which judges it
+            raised.append(exc)
+
+    threads = [threading.Thread(target=run, args=(call,)) for call in calls]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    return raised
+
+
+def _new_session() -> str:
+    return f"test-{new_id()}"
+
+
+@dataclass
+class MemoryStage:
+    """The in-memory world."""
+
+    world: MemoryWorld
+    name: str = "memory"
+    version: str = "17"
+    session: str = field(default_factory=_new_session)
+
+    @property
+    def sql(self) -> Sql:
+        return MemorySql(self.world)
+
+    def runtime(self, ports: range = PORTS) -> Runtime:
+        return MemoryRuntime(self.world, ports)
+
+    def kill(self, container_id: str) -> None:
+        self.world.kill(container_id)
+
+    def pause(self, container_id: str) -> None:
+        edit_container(self.world, container_id, state="paused")
+
+    def close(self) -> None:
+        """Nothing outlives the world."""
+
+
+@dataclass
+class DockerStage:
+    """The engine that the docker command would use."""
+
+    options: DockerOptions
+    version: str
+    name: str = "docker"
+    session: str = field(default_factory=_new_session)
+
+    def __post_init__(self) -> None:
+        self._runtimes: list[DockerRuntime] = []
+        first = self.runtime()
+        self.api = docker.APIClient(base_url=first.engine().address, version="auto")
+
+    @property
+    def sql(self) -> Sql:
+        return PostgresServer()
+
+    def runtime(self, ports: range = PORTS) -> DockerRuntime:
+        runtime = DockerRuntime(_with_ports(self.options, ports))
+        self._runtimes.append(runtime)
+        return runtime
+
+    def kill(self, container_id: str) -> None:
+        self.api.kill(container_id)
+        self.api.wait(container_id)
+
+    def pause(self, container_id: str) -> None:
+        self.api.pause(container_id)
+
+    def add_foreign(self, *, name: str = "", labels: dict[str, str] | None = None) -> str:
+        """Create, and do not start, a container that is not ours; return its id."""
+        mark = {"tests.session": self.session}
+        created = self.api.create_container(
+            f"postgres:{self.version}", name=name or None, labels={**(labels or {}), **mark}
+        )
+        return str(created["Id"])
+
+    def close(self) -> None:
+        """Remove by id what carries this stage's session, then let go of the engine."""
+        for label in (f"{LABEL}owner.session={self.session}", f"tests.session={self.session}"):
+            for found in self.api.containers(all=True, filters={"label": label}):
+                with suppress(docker.errors.NotFound):
+                    self.api.remove_container(found["Id"], v=True, force=True)
+        self.api.close()
+        for runtime in self._runtimes:
+            with suppress(DevPostgresError):
+                runtime.close()
+
+
+def _with_ports(options: DockerOptions, ports: range) -> DockerOptions:
+    return replace(options, ports=ports)
+
+
+def edit_container(world: MemoryWorld, container_id: str, **changes: Any) -> None:
+    """Let something happen to a container of the world."""
+    body = world.body(container_id)
+    body.container = replace(body.container, **changes)
