@@ -7,8 +7,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from dev_postgres_mcp.instances import Defaults, InstanceManager, Policy
+from dev_postgres_mcp.instances.diagnosis import Finding, diagnose
 from dev_postgres_mcp.instances.quota import Quota
-from dev_postgres_mcp.model import Limits, Owner
+from dev_postgres_mcp.model import Limits, Owner, Secret
 from dev_postgres_mcp.runtimes.docker import DockerEnvironment, DockerOptions, DockerRuntime
 from dev_postgres_mcp.settings import read_surroundings
 from dev_postgres_mcp.sql.server import PostgresServer
@@ -27,6 +28,15 @@ class App:
     runtime: Runtime
     defaults: Defaults
     settings: Settings
+
+    def diagnose(self) -> tuple[Finding, ...]:
+        """Look at what a create with the defaults would meet."""
+        return diagnose(
+            self.runtime,
+            image=f"{self.defaults.repository}:{self.defaults.version}",
+            ports=self.settings.port_range,
+            quota=Quota(max_instances=self.settings.max_instances, max_memory=self.settings.max_total_memory),
+        )
 
     def close(self) -> None:
         """Let go of the engine."""
@@ -67,6 +77,7 @@ def assemble_app(settings: Settings, *, runtime: Runtime, sql: Sql, owner: Owner
         username=settings.username,
         limits=Limits(memory=settings.memory, cpus=settings.cpus),
         owner=owner,
+        password=Secret(settings.password.get_secret_value()) if settings.password is not None else None,
     )
     return App(
         manager=InstanceManager(runtime, sql, policy), runtime=runtime, defaults=defaults, settings=settings

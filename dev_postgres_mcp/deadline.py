@@ -47,5 +47,5 @@ class Deadline:
     def part(self, seconds: float) -> Deadline:
         """Return a deadline of at most `seconds` that is cancelled together with this one."""
         shorter = Deadline(min(seconds, self.remaining()))
-        shorter._cancelled = self._cancelled  # noqa: SLF001 - one switch for the whole verb
+        shorter._cancelled = self._cancelled
         return shorter

@@ -109,7 +109,9 @@ def parse_pairs(items: Iterable[str], *, what: str) -> dict[str, str]:
     for item in items:
         name, equals, value = item.partition("=")
         if not (name and equals):
-            raise InvalidInput(f"{what} {shorten(item)!r} has no `=`", hint=f"write each {what} as name=value")
+            raise InvalidInput(
+                f"{what} {shorten(item)!r} has no `=`", hint=f"write each {what} as name=value"
+            )
         pairs[name] = value
     return pairs
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 import difflib
 import getpass
 import os
+import re
 import socket
 import sys
 from dataclasses import dataclass, field
@@ -103,12 +104,19 @@ class Settings(BaseSettings):
     docker_host: str = Field("", description="Engine address; empty: found as the docker command finds it.")
     publish_host: str = Field("", description="Address of a remote engine on which its instances listen.")
     session: str = Field("", description="Owner label: the session that asks; empty: chosen by the program.")
-    log_level: Literal["debug", "info", "warning", "error"] = Field("warning", description="Least level of logs.")
+    log_level: Literal["debug", "info", "warning", "error"] = Field(
+        "warning", description="Least level of logs."
+    )
     log_format: Literal["text", "json"] = Field("text", description="Form of logs on stderr.")
 
     @classmethod
     def settings_customise_sources(
-        cls, settings_cls: type[BaseSettings], init_settings: PydanticBaseSettingsSource, **_: Any
+        cls,
+        settings_cls: type[BaseSettings],  # noqa: ARG003 - the base class's signature
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,  # noqa: ARG003
+        dotenv_settings: PydanticBaseSettingsSource,  # noqa: ARG003
+        file_secret_settings: PydanticBaseSettingsSource,  # noqa: ARG003
     ) -> tuple[PydanticBaseSettingsSource, ...]:
         """Take arguments only: `load_settings` merges the layers, to know where each value came from."""
         return (init_settings,)
@@ -125,6 +133,16 @@ class Loaded:
 
     settings: Settings
     origins: Mapping[str, str]
+
+    def shown(self) -> dict[str, str]:
+        """Return each value as a text that may be shown: secrets as `***`."""
+        values = self.settings.model_dump()
+        return {
+            key: "***"
+            if isinstance(value, SecretStr)
+            else _hide_userinfo(str(value if value is not None else ""))
+            for key, value in values.items()
+        }
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -186,9 +204,14 @@ def child_environment(variables: Mapping[str, str]) -> dict[str, str]:
     return {**os.environ, **variables}
 
 
+def _hide_userinfo(text: str) -> str:
+    """Strike out the password of a URL such as tcp://user:password@host."""
+    return re.sub(r"(?<=://)([^/@:]*):[^/@]*@", r"\1:***@", text)
+
+
 def _from_variables(variables: Mapping[str, str | None], where: str) -> dict[str, object]:
     ours = {key: value for key, value in variables.items() if key.upper().startswith(PREFIX)}
-    found = {}
+    found: dict[str, object] = {}
     for key, value in ours.items():
         name = key.upper().removeprefix(PREFIX).lower()
         if key.upper() in _FILE_VARIABLES:
@@ -234,7 +257,9 @@ def _read_yaml(path: Path) -> dict[str, object]:
     except (OSError, UnicodeDecodeError) as exc:
         raise _unreadable(path, exc) from exc
     except yaml.YAMLError as exc:
-        raise InvalidConfiguration(f"{path} is no YAML: {exc}", hint="write it as `key: value` lines") from exc
+        raise InvalidConfiguration(
+            f"{path} is no YAML: {exc}", hint="write it as `key: value` lines"
+        ) from exc
     if content is None:
         return {}
     if not isinstance(content, dict):

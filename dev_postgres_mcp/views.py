@@ -6,11 +6,15 @@ Sizes in bytes, durations in seconds, times as ISO 8601 in UTC.
 from __future__ import annotations
 
 from datetime import datetime
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from dev_postgres_mcp.instances.diagnosis import Finding, Verdict
 from dev_postgres_mcp.model import Drop, Evidence, Fleet, Health, Instance, Owner
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
 
 StatusText = Literal["pending", "starting", "ready", "unhealthy", "exited", "lost"]
 
@@ -45,7 +49,9 @@ class ListedInstanceView(View):
     dsn: str | None = Field(description="libpq URI; in a list, *** stands for the password.")
     created_at: datetime = Field(description="When its creation began.")
     expires_at: datetime | None = Field(description="When it ends by itself; null: it stays until dropped.")
-    idle_timeout: float | None = Field(description="Seconds without a client after which it ends; null: none.")
+    idle_timeout: float | None = Field(
+        description="Seconds without a client after which it ends; null: none."
+    )
     status: StatusText = Field(description="ready means that a login worked.")
     owner: OwnerView = Field(description="Who asked for it.")
     labels: dict[str, str] = Field(description="Labels given at creation.")
@@ -56,9 +62,6 @@ class InstanceView(ListedInstanceView):
     """An instance with its password: what `create` and `get` return."""
 
     password: str | None = Field(description="Password of the user; null while the record cannot be read.")
-    exit_code: int | None = Field(description="Exit code of a server that has ended.")
-    oom_killed: bool = Field(description="Whether it was killed for want of memory.")
-    log_tail: str | None = Field(description="Last lines of the log of a server that has ended.")
 
 
 class InstanceListView(View):
@@ -76,7 +79,9 @@ class DropView(View):
 
     ref: str = Field(description="The reference that was given.")
     id: str | None = Field(description="Id of the instance; null when nothing answered to the reference.")
-    outcome: Literal["dropped", "already_gone"] = Field(description="Both mean that it is not there any more.")
+    outcome: Literal["dropped", "already_gone"] = Field(
+        description="Both mean that it is not there any more."
+    )
 
 
 class DropListView(View):
@@ -105,16 +110,43 @@ class HealthView(View):
     hint: str | None = Field(description="What to do next, when there is something to do.")
 
 
+class FindingView(View):
+    """One thing that `doctor` looked at."""
+
+    check: str = Field(description="What was looked at.")
+    verdict: Literal["ok", "warning", "error"] = Field(description="An error stops a create.")
+    detail: str = Field(description="What was found.")
+    remedy: str | None = Field(description="What to do about it.")
+
+
+class DoctorView(View):
+    """What `doctor` found."""
+
+    healthy: bool = Field(description="Whether no finding is an error.")
+    findings: list[FindingView] = Field(description="In the order in which a create would meet them.")
+
+
+class SettingView(View):
+    """One effective setting."""
+
+    name: str = Field(description="Its key.")
+    value: str = Field(description="Its value as text; *** for a secret.")
+    origin: str = Field(description="Where the value came from.")
+
+
+class SettingListView(View):
+    """The effective configuration."""
+
+    settings: list[SettingView] = Field(description="Every setting.")
+
+
 def view_instance(instance: Instance) -> InstanceView:
     """Return the view with the password."""
-    conninfo, evidence = instance.conninfo, instance.evidence or Evidence()
+    conninfo = instance.conninfo
     return InstanceView(
         **_shared(instance),
         dsn=conninfo.dsn() if conninfo else None,
         password=conninfo.password.reveal() if conninfo else None,
-        exit_code=evidence.exit_code,
-        oom_killed=evidence.oom_killed,
-        log_tail=evidence.log_tail or None,
     )
 
 
@@ -163,6 +195,29 @@ def view_health(health: Health) -> HealthView:
     )
 
 
+def view_findings(findings: Sequence[Finding]) -> DoctorView:
+    """Return the view of a diagnosis."""
+    return DoctorView(
+        healthy=all(finding.verdict is not Verdict.ERROR for finding in findings),
+        findings=[
+            FindingView(
+                check=finding.check,
+                verdict=finding.verdict.value,
+                detail=finding.detail,
+                remedy=finding.remedy or None,
+            )
+            for finding in findings
+        ],
+    )
+
+
+def view_settings(values: Mapping[str, str], origins: Mapping[str, str]) -> SettingListView:
+    """Return the view of the configuration."""
+    return SettingListView(
+        settings=[SettingView(name=name, value=value, origin=origins[name]) for name, value in values.items()]
+    )
+
+
 def _shared(instance: Instance) -> dict[str, object]:
     conninfo = instance.conninfo
     return {
@@ -181,8 +236,12 @@ def _shared(instance: Instance) -> dict[str, object]:
         "status": instance.status.value,
         "owner": _view_owner(instance.owner),
         "labels": dict(instance.labels),
-        "hint": instance.hint or None,
+        "hint": "\n".join(part for part in (instance.hint, _tell(instance.evidence)) if part) or None,
     }
+
+
+def _tell(evidence: Evidence | None) -> str:
+    return f"what it left behind: {evidence.summary()}" if evidence is not None else ""
 
 
 def _view_owner(owner: Owner) -> OwnerView:

@@ -150,7 +150,12 @@ class InstanceManager:
         bootstrap = conninfo.on(database=names.database, username=names.username)
         with_init = spec.init is not None
         wait_ready(
-            self._runtime, self._sql, container.container_id, bootstrap, with_init=with_init, deadline=deadline
+            self._runtime,
+            self._sql,
+            container.container_id,
+            bootstrap,
+            with_init=with_init,
+            deadline=deadline,
         )
         if conninfo != bootstrap:
             self._sql.rename(bootstrap, database=conninfo.database, username=conninfo.username)
@@ -191,9 +196,7 @@ def plan_launch(spec: InstanceSpec, image: Image) -> Launch:
             username=spec.username,
             password=spec.password,
         ),
-        bootstrap=Bootstrap(
-            database=_bootstrap_name(spec.database), username=_bootstrap_name(spec.username)
-        ),
+        bootstrap=Bootstrap(database=_bootstrap_name(spec.database), username=_bootstrap_name(spec.username)),
         image=image,
         limits=spec.limits,
         owner=spec.owner,

@@ -24,7 +24,9 @@ class Quota:
     def admit(self, memory: int, existing: Sequence[Container]) -> None:
         """Raise LimitReached when one more instance of `memory` bytes goes beyond a ceiling."""
         if len(existing) >= self.max_instances:
-            raise LimitReached(f"there are {len(existing)} instances already, and max_instances is {self.max_instances}")
+            raise LimitReached(
+                f"there are {len(existing)} instances already, and max_instances is {self.max_instances}"
+            )
         in_use = sum_memory(existing)
         if in_use + memory > self.max_memory:
             raise LimitReached(
@@ -37,7 +39,7 @@ class Quota:
 
         Creators look before they start, and again here: of several that started at once, the oldest stay.
         """
-        older = []
+        older: list[Container] = []
         for container in existing:
             if container.container_id == container_id:
                 self.admit(container.limits.memory, older)

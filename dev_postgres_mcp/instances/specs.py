@@ -27,7 +27,10 @@ MAX_IMAGE_LENGTH = 512
 
 @dataclass(frozen=True, kw_only=True)
 class Defaults:
-    """What stands in for what a caller leaves out.  `repository` is the image before `:<version>`."""
+    """What stands in for what a caller leaves out.
+
+    `repository` is the image before `:<version>`; without a `password` each instance gets a random one.
+    """
 
     version: str
     repository: str
@@ -35,6 +38,7 @@ class Defaults:
     username: str
     limits: Limits
     owner: Owner
+    password: Secret | None = None
 
 
 def build_spec(  # noqa: PLR0913 - one parameter for each thing that can be asked for
@@ -55,14 +59,16 @@ def build_spec(  # noqa: PLR0913 - one parameter for each thing that can be aske
 ) -> InstanceSpec:
     """Return the spec for a create; raises InvalidInput for what cannot work, before anything is begun."""
     if image is not None and version is not None:
-        raise InvalidInput("both a version and an image are given", hint="the image decides its version: drop one")
+        raise InvalidInput(
+            "both a version and an image are given", hint="the image decides its version: drop one"
+        )
     version = parse_version(version or defaults.version)
     return InstanceSpec(
         version="" if image is not None else version,
         image=_check_image(image) if image is not None else f"{defaults.repository}:{version}",
         database=check_name(defaults.database if database is None else database, what="database"),
         username=check_username(defaults.username if username is None else username),
-        password=Secret(new_password() if password is None else check_password(password.reveal())),
+        password=_choose_password(password or defaults.password),
         limits=Limits(
             memory=defaults.limits.memory if memory is None else parse_memory(memory),
             cpus=defaults.limits.cpus if cpus is None else _check_cpus(cpus),
@@ -76,9 +82,15 @@ def build_spec(  # noqa: PLR0913 - one parameter for each thing that can be aske
     )
 
 
+def _choose_password(wanted: Secret | None) -> Secret:
+    return Secret(new_password() if wanted is None else check_password(wanted.reveal()))
+
+
 def _check_image(image: str) -> str:
     if not image or len(image) > MAX_IMAGE_LENGTH or not image.isprintable() or " " in image:
-        raise InvalidInput("image is no image reference", hint="write it as postgres:17 or pgvector/pgvector:pg17")
+        raise InvalidInput(
+            "image is no image reference", hint="write it as postgres:17 or pgvector/pgvector:pg17"
+        )
     return image
 
 

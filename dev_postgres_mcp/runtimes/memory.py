@@ -229,7 +229,9 @@ class MemorySql:
         body = self._server(conninfo)
         for name in names:
             if name not in self._world.extensions:
-                raise InitFailed(f"extension {name!r}: is not available", hint="see which extensions there are")
+                raise InitFailed(
+                    f"extension {name!r}: is not available", hint="see which extensions there are"
+                )
             body.extensions.append(name)
 
     def rename(self, conninfo: Conninfo, *, database: str, username: str) -> None:

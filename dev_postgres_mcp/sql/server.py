@@ -106,7 +106,7 @@ def _run(connection: psycopg.Connection[Any], name: str) -> psycopg.Cursor[Any]:
 
 
 def _change(connection: psycopg.Connection[Any], what: str, name: str, **identifiers: str) -> None:
-    statement = sql.SQL(load_queries()[name]).format(  # type: ignore[arg-type]  # from our own file
+    statement = sql.SQL(load_queries()[name]).format(
         **{key: sql.Identifier(text) for key, text in identifiers.items()}
     )
     try:

@@ -108,7 +108,7 @@ def read_details(details: Mapping[str, Any], host: str) -> Container | None:
     )
 
 
-def _read(labels: Mapping[str, str], names: list[str], host: str, **seen: Any) -> Container | None:  # noqa: ANN401
+def _read(labels: Mapping[str, str], names: list[str], host: str, **seen: Any) -> Container | None:
     instance_id = labels.get(ID_LABEL, "")
     if not instance_id or NAME_PREFIX + instance_id not in names:
         return None

@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
 MINIMUM_API = "1.41"
 """Engine 20.10, December 2020."""
-CONNECT_TIMEOUT = 5.0
+CONNECT_TIMEOUT = 5
 """Seconds to answer `/version`; an engine that is up takes a few milliseconds."""
 CALL_TIMEOUT = 30.0
 """Seconds for one call to the engine; a start on a busy machine can take several."""
@@ -54,7 +54,7 @@ class Api(docker.APIClient):
             max_pool_size=_POOL_SIZE,
         )
 
-    @property
+    @property  # type: ignore[override]  # the stubs want whole seconds; requests takes fractions
     def timeout(self) -> float:
         """Seconds that the calling thread gives the engine for one call."""
         return getattr(self._local, "timeout", CONNECT_TIMEOUT)
@@ -143,7 +143,9 @@ def _reach(address: Address) -> Api:
     except docker.errors.DockerException as exc:
         raise _explain(address, exc) from exc
     except requests.exceptions.InvalidURL as exc:
-        raise EngineNotFound(f"{address}: not an address", hint="write it as unix:///path or tcp://host:port") from exc
+        raise EngineNotFound(
+            f"{address}: not an address", hint="write it as unix:///path or tcp://host:port"
+        ) from exc
     if version_lt(api.api_version, MINIMUM_API):
         api.close()
         raise _unsupported(address, f"it speaks API {api.api_version}")

@@ -25,10 +25,18 @@ from dev_postgres_mcp.errors import (
 if TYPE_CHECKING:
     from docker.errors import APIError
 
+
+def _any(*patterns: str) -> str:
+    return "|".join(patterns)
+
+
 _API_ERRORS: tuple[tuple[str, type[DevPostgresError]], ...] = (
     (
-        r"port is already allocated|address already in use|ports are not available|failed to bind (host )?port"
-        r"|rootlessport|rootlesskit.*bind|forbidden by its access permissions|addport",
+        r"port is already allocated|address already in use|ports are not available|addport",
+        PortConflict,
+    ),
+    (
+        r"failed to bind (host )?port|rootless(port|kit).*bind|forbidden by its access permissions",
         PortConflict,
     ),
     (r"no space left on device|disk quota exceeded", DiskFull),
@@ -44,24 +52,38 @@ _PULL_ERRORS: tuple[tuple[str, type[ImageUnavailable], str], ...] = (
         "wait and try again, or log in with `docker login` for a higher limit",
     ),
     (
-        r"pull access denied|repository does not exist|repository name not known|manifest unknown"
-        r"|manifest for .* not found|name unknown|not found: manifest|\b404\b|no such image",
+        _any(
+            "pull access denied",
+            "repository (does not exist|name not known)",
+            "manifest (unknown|for .* not found)",
+            "name unknown",
+            "no such image",
+            r"\b404\b",
+        ),
         ImageNotFound,
         "check the name and tag; a private image needs `docker login` first",
     ),
     (
-        r"unauthorized|authentication required|no basic auth credentials|access to the resource is denied"
-        r"|denied:|forbidden|\b401\b|\b403\b",
+        _any(
+            "unauthorized",
+            "authentication required",
+            "no basic auth credentials",
+            "denied",
+            "forbidden",
+            r"\b40[13]\b",
+        ),
         ImageUnauthorized,
         "log in with `docker login`, then try again",
     ),
     (r"no space left on device", ImageUnavailable, "make room on the engine's disk (`docker system prune`)"),
     (
-        r"dial tcp|no such host|i/o timeout|connection refused|network is unreachable|connection reset|eof"
-        r"|timeout|tls handshake|temporary failure|server misbehaving|proxyconnect|lookup|\b5\d\d\b",
+        _any(
+            "dial tcp|no such host|lookup|temporary failure|server misbehaving",
+            "timeout|connection (refused|reset)|network is unreachable|eof",
+            r"tls handshake|proxyconnect|\b5\d\d\b",
+        ),
         RegistryUnreachable,
-        "check the network or proxy of the engine; an image that is present is never pulled, so "
-        "`docker pull` or `docker load` it once and try again",
+        "check the engine's network or proxy, or bring the image once with `docker pull` or `docker load`",
     ),
 )
 

@@ -57,8 +57,12 @@ def init_files(init: Path | None) -> tuple[tuple[Path, str], ...]:
             raise InvalidInput(f"init {init} is no init script", hint=f"the image runs {known} files")
         return ((init, init.name),)
     if not init.is_dir():
-        raise InvalidInput(f"init {init} does not exist", hint="name a .sql, .sql.gz or .sh file, or a directory")
-    found = tuple((path, path.relative_to(init).as_posix()) for path in sorted(init.rglob("*")) if path.is_file())
+        raise InvalidInput(
+            f"init {init} does not exist", hint="name a .sql, .sql.gz or .sh file, or a directory"
+        )
+    found = tuple(
+        (path, path.relative_to(init).as_posix()) for path in sorted(init.rglob("*")) if path.is_file()
+    )
     if not any(name.endswith(_INIT_SUFFIXES) and "/" not in name for _, name in found):
         raise InvalidInput(f"init directory {init} holds no .sql, .sql.gz or .sh file at its top level")
     return found
@@ -88,7 +92,9 @@ def _add_init(archive: tarfile.TarFile, path: Path, name: str, uid: int, gid: in
         raise InvalidInput(f"init file {path} cannot be read: {exc.strerror}") from exc
 
 
-def _own(entry: tarfile.TarInfo, uid: int, gid: int, mode: int, kind: bytes = tarfile.REGTYPE) -> tarfile.TarInfo:
+def _own(
+    entry: tarfile.TarInfo, uid: int, gid: int, mode: int, kind: bytes = tarfile.REGTYPE
+) -> tarfile.TarInfo:
     entry.type, entry.mode = kind, mode
     entry.uid, entry.gid, entry.uname, entry.gname = uid, gid, "", ""
     entry.mtime = time.time()

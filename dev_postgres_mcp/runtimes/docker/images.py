@@ -118,7 +118,9 @@ def _events(api: Api, ref: str, deadline: Deadline) -> Iterator[Mapping[str, Any
         yield event
 
 
-def _read_events(api: Api, ref: str, arrived: queue.SimpleQueue[Mapping[str, Any] | Exception | None]) -> None:
+def _read_events(
+    api: Api, ref: str, arrived: queue.SimpleQueue[Mapping[str, Any] | Exception | None]
+) -> None:
     repository, tag = parse_repository_tag(ref)
     try:
         for event in api.pull(repository, tag or "latest", stream=True, decode=True):

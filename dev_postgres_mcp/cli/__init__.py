@@ -1,0 +1,1 @@
+"""The Typer face: data on stdout, talk on stderr, nothing heavy imported before it is needed."""

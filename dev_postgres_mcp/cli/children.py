@@ -1,0 +1,39 @@
+"""The one place that starts other programs."""
+
+from __future__ import annotations
+
+import shutil
+import signal
+import subprocess
+import sys
+from typing import TYPE_CHECKING
+
+from dev_postgres_mcp.errors import EngineUnavailable
+from dev_postgres_mcp.settings import child_environment
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from dev_postgres_mcp.runtimes.base import PsqlCommand
+
+
+def run_psql(command: PsqlCommand, arguments: Sequence[str]) -> int:
+    """Run psql and return its exit code.
+
+    The password travels in the child's environment, never among its arguments.  Ctrl-C is psql's to answer.
+    """
+    on_terminal = sys.stdin.isatty() and sys.stdout.isatty()
+    argv = command.tty_argv if on_terminal else command.argv
+    if shutil.which(argv[0]) is None:
+        raise EngineUnavailable(
+            f"psql runs in the container through the `{argv[0]}` command, and that is not on PATH",
+            hint="install it, or connect with any client: `dev-postgres-mcp postgres get ID --format url`",
+        )
+    # A handler, not SIG_IGN: a child would inherit that and could not be interrupted at all.
+    previous = signal.signal(signal.SIGINT, lambda *_: None)
+    try:
+        return subprocess.run(  # the exit code is passed on, whatever it is
+            [*argv, *arguments], env=child_environment(command.environment), check=False
+        ).returncode
+    finally:
+        signal.signal(signal.SIGINT, previous)

@@ -1,0 +1,51 @@
+"""One run of the program: the options before the command, and what is built from them when it is needed."""
+
+from __future__ import annotations
+
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+    from pathlib import Path
+
+    import typer
+
+    from dev_postgres_mcp.app import App
+    from dev_postgres_mcp.settings import Loaded
+
+
+@dataclass(frozen=True, kw_only=True)
+class Invocation:
+    """The options that stand before the command."""
+
+    arguments: Mapping[str, object] = field(default_factory=dict)
+    config: Path | None = None
+    env_file: Path | None = None
+
+    def load(self) -> Loaded:
+        """Return the effective settings, and send logs where they say."""
+        from dev_postgres_mcp.logs import configure_logs
+        from dev_postgres_mcp.settings import load_settings
+
+        loaded = load_settings(self.arguments, config=self.config, env_file=self.env_file)
+        configure_logs(loaded.settings.log_level, loaded.settings.log_format)
+        return loaded
+
+    @contextmanager
+    def app(self, program: str, *, session: str = "shell") -> Iterator[App]:
+        """Yield the program, ready to call verbs; touches no engine by itself."""
+        from dev_postgres_mcp.app import build_app
+
+        app = build_app(self.load().settings, session=session, program=program)
+        try:
+            yield app
+        finally:
+            app.close()
+
+
+def invocation_of(context: typer.Context) -> Invocation:
+    """Return the invocation of a command; a plain one while a shell completes words."""
+    found = context.find_object(Invocation)
+    return found if found is not None else Invocation()

@@ -1,0 +1,124 @@
+"""The program: its commands, and the one place where an error becomes a text and an exit code."""
+
+from __future__ import annotations
+
+import signal
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from dev_postgres_mcp import __version__
+from dev_postgres_mcp.cli.config import config_app
+from dev_postgres_mcp.cli.doctor import DOCTOR_EXAMPLES, doctor
+from dev_postgres_mcp.cli.exits import exit_code
+from dev_postgres_mcp.cli.invocation import Invocation
+from dev_postgres_mcp.cli.mcp import mcp_app
+from dev_postgres_mcp.cli.options import FormatOption, OutputFormat
+from dev_postgres_mcp.cli.postgres import postgres_app
+from dev_postgres_mcp.cli.render import show_version, talk
+from dev_postgres_mcp.errors import DevPostgresError
+from dev_postgres_mcp.parsing import parse_pairs
+
+if TYPE_CHECKING:
+    from types import FrameType
+
+EPILOG = """\b
+Examples:
+  dev-postgres-mcp postgres create
+  DATABASE_URL=$(dev-postgres-mcp postgres create --format url)
+  dev-postgres-mcp postgres list
+  dev-postgres-mcp mcp config claude-code
+
+\b
+Exit codes:
+  0  ok
+  1  failure
+  2  usage, bad input or configuration
+  3  not found
+  4  engine unavailable
+  5  a ceiling or the port range is reached
+  6  image unavailable
+  7  the server did not become ready
+  128+n  ended by signal n"""
+
+app = typer.Typer(
+    name="dev-postgres-mcp",
+    help="A throwaway PostgreSQL for every agent, shell and test run.",
+    epilog=EPILOG,
+    no_args_is_help=True,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+app.add_typer(postgres_app, name="postgres")
+app.add_typer(mcp_app, name="mcp")
+app.add_typer(config_app, name="config")
+app.command("doctor", epilog=DOCTOR_EXAMPLES)(doctor)
+
+
+@app.command("version", epilog="\b\nExample:\n  dev-postgres-mcp version --format json")
+def version(form: FormatOption = OutputFormat.TABLE) -> None:
+    """Show the version of this program."""
+    show_version(__version__, form)
+
+
+def _print_version(*, wanted: bool) -> None:
+    if wanted:
+        show_version(__version__, OutputFormat.TABLE)
+        raise typer.Exit
+
+
+@app.callback()
+def root(
+    context: typer.Context,
+    *,
+    config: Annotated[Path | None, typer.Option(help="YAML file with settings.", metavar="FILE")] = None,
+    env_file: Annotated[
+        Path | None, typer.Option(help="File with DEV_POSTGRES_MCP_* lines.", metavar="FILE")
+    ] = None,
+    docker_host: Annotated[
+        str | None, typer.Option(help="Address of the Docker engine.", metavar="URL")
+    ] = None,
+    ports: Annotated[str | None, typer.Option(help="Host ports to publish on.", metavar="FIRST-LAST")] = None,
+    log_level: Annotated[
+        str | None, typer.Option(help="debug, info, warning or error.", metavar="LEVEL")
+    ] = None,
+    log_format: Annotated[str | None, typer.Option(help="text or json.", metavar="FORM")] = None,
+    set_: Annotated[
+        list[str] | None, typer.Option("--set", help="Any setting; repeatable.", metavar="NAME=VALUE")
+    ] = None,
+    _version: Annotated[
+        bool,
+        typer.Option("--version", help="Show the version and exit.", is_eager=True, callback=_print_version),
+    ] = False,
+) -> None:
+    """A throwaway PostgreSQL for every agent, shell and test run."""
+    flags = {"docker_host": docker_host, "ports": ports, "log_level": log_level, "log_format": log_format}
+    given: dict[str, object] = {name: value for name, value in flags.items() if value is not None}
+    context.obj = Invocation(
+        arguments=given | parse_pairs(set_ or (), what="setting"), config=config, env_file=env_file
+    )
+
+
+def main() -> None:
+    """Run the program; never returns.  Typer answers for usage, Ctrl-C and a reader of stdout that has gone."""
+    _end_on_signals()
+    try:
+        app()
+    except DevPostgresError as exc:
+        talk(f"error: {exc.explain()}")
+        sys.exit(exit_code(exc))
+
+
+def _end_on_signals() -> None:
+    """Let SIGTERM and SIGHUP end a command as Ctrl-C does: what it began is undone."""
+
+    def end(number: int, _: FrameType | None) -> None:
+        signal.signal(number, signal.SIG_IGN)
+        raise SystemExit(128 + number)
+
+    for name in ("SIGTERM", "SIGHUP"):
+        if hasattr(signal, name):
+            signal.signal(getattr(signal, name), end)

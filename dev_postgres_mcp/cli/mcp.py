@@ -1,0 +1,61 @@
+"""`dev-postgres-mcp mcp ...`: serve the tools, and tell a client how to start them."""
+
+from __future__ import annotations
+
+import shutil
+import sys
+from typing import Annotated
+
+import typer
+
+from dev_postgres_mcp.cli.clients import Client, render_snippet
+from dev_postgres_mcp.cli.invocation import invocation_of
+from dev_postgres_mcp.cli.options import FormatOption, OutputFormat, QuietOption
+from dev_postgres_mcp.cli.render import show_pairs, show_text, talk
+
+mcp_app = typer.Typer(
+    help="Serve MCP, and print the configuration of MCP clients.",
+    no_args_is_help=True,
+    rich_markup_mode=None,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+
+@mcp_app.command("serve", epilog="\b\nExample:\n  dev-postgres-mcp mcp serve")
+def serve(context: typer.Context) -> None:
+    """Serve the tools over stdin and stdout until stdin ends or a signal comes; logs go to stderr."""
+    from dev_postgres_mcp.parsing import new_id
+    from dev_postgres_mcp.server import Workers, build_server, serve_stdio
+
+    with invocation_of(context).app("mcp serve", session=f"mcp-{new_id()}") as app:
+        workers = Workers()
+        serve_stdio(build_server(app, workers), workers)
+
+
+@mcp_app.command(
+    "config",
+    epilog="""\b
+Examples:
+  dev-postgres-mcp mcp config claude-code
+  dev-postgres-mcp mcp config vscode > .vscode/mcp.json""",
+)
+def config(
+    client: Annotated[Client, typer.Argument(help="The MCP client.")],
+    *,
+    form: FormatOption = OutputFormat.TABLE,
+    quiet: QuietOption = False,
+) -> None:
+    """Print the ready snippet for an MCP client."""
+    snippet = render_snippet(client, [*_own_command(), "mcp", "serve"])
+    if form is OutputFormat.JSON:
+        show_pairs({"client": client.value, "place": snippet.place, "snippet": snippet.text}, form)
+        return
+    if not quiet:
+        talk(f"{client.value}: {snippet.place}")
+    show_text(snippet.text)
+
+
+def _own_command() -> list[str]:
+    """Return how to start this program from anywhere: clients with a window do not see a shell's PATH."""
+    program = shutil.which("dev-postgres-mcp")
+    return [program] if program else [sys.executable, "-m", "dev_postgres_mcp"]

@@ -1,0 +1,188 @@
+"""What people and programs see: views as tables, JSON, URLs and shell variables on stdout; talk on stderr."""
+
+from __future__ import annotations
+
+import json
+import platform
+import shlex
+import sys
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING
+
+import typer
+
+from dev_postgres_mcp.cli.options import InstanceFormat, OutputFormat
+from dev_postgres_mcp.parsing import render_size
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping, Sequence
+
+    from pydantic import BaseModel
+
+    from dev_postgres_mcp.model import Conninfo
+    from dev_postgres_mcp.views import DropListView, HealthView, InstanceListView, InstanceView
+
+_WIDE = 1000
+"""Columns of a table that is not written to a terminal: nothing is wrapped or cut."""
+_UNITS = ((86_400, "d"), (3_600, "h"), (60, "min"))
+
+
+def talk(text: str) -> None:
+    """Say something to the person, on stderr."""
+    typer.echo(text, err=True)
+
+
+def show_text(text: str) -> None:
+    """Write a text as it is."""
+    typer.echo(text)
+
+
+def show_lines(text: str) -> None:
+    """Write a log as JSON."""
+    typer.echo(json.dumps({"lines": text.splitlines()}, indent=2, ensure_ascii=False))
+
+
+def show_json(view: BaseModel) -> None:
+    """Write the wire shape."""
+    typer.echo(view.model_dump_json(indent=2))
+
+
+def show_pairs(pairs: Mapping[str, object], form: OutputFormat) -> None:
+    """Write a few named values."""
+    if form is OutputFormat.JSON:
+        typer.echo(json.dumps(dict(pairs), indent=2))
+    else:
+        _show_rows(None, [(name, str(value)) for name, value in pairs.items()])
+
+
+def show_table(heads: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
+    """Write a table with a head."""
+    _show_rows(heads, rows)
+
+
+def show_version(version: str, form: OutputFormat) -> None:
+    """Write our version, with what it runs on in JSON."""
+    if form is OutputFormat.JSON:
+        about = {"version": version, "python": platform.python_version(), "platform": platform.platform()}
+        typer.echo(json.dumps(about, indent=2))
+    else:
+        typer.echo(f"dev-postgres-mcp {version}")
+
+
+def show_instance(
+    view: InstanceView, conninfo: Conninfo | None, form: InstanceFormat, *, quiet: bool
+) -> None:
+    """Write one instance; url and env write nothing for an instance that cannot be connected to."""
+    if form is InstanceFormat.JSON:
+        show_json(view)
+    elif form is InstanceFormat.URL:
+        typer.echo(view.dsn or "")
+    elif form is InstanceFormat.ENV:
+        for name, value in (conninfo.environment() if conninfo else {}).items():
+            typer.echo(f"export {name}={shlex.quote(value)}")
+    elif quiet:
+        typer.echo(view.id)
+    else:
+        fields = view.model_dump(mode="json")
+        owner = ", ".join(f"{key} {value}" for key, value in fields.pop("owner").items() if value)
+        labels = ", ".join(f"{key}={value}" for key, value in fields.pop("labels").items())
+        shown = {key: value for key, value in fields.items() if value is not None}
+        show_pairs(shown | {"owner": owner} | ({"labels": labels} if labels else {}), OutputFormat.TABLE)
+
+
+def show_fleet(view: InstanceListView, form: OutputFormat, *, quiet: bool) -> None:
+    """Write the list, and what it sums up to on stderr."""
+    if form is OutputFormat.JSON:
+        show_json(view)
+    elif quiet:
+        for instance in view.instances:
+            typer.echo(instance.id)
+    else:
+        _show_rows(
+            ("ID", "NAME", "STATUS", "VERSION", "PORT", "DATABASE", "USER", "AGE", "OWNER"),
+            [
+                (
+                    instance.id,
+                    instance.name,
+                    instance.status,
+                    instance.version,
+                    str(instance.port),
+                    instance.database or "",
+                    instance.username or "",
+                    render_age((datetime.now(UTC) - instance.created_at).total_seconds()),
+                    f"{instance.owner.user} {instance.owner.session}".strip(),
+                )
+                for instance in view.instances
+            ],
+        )
+        talk(
+            f"{view.count} of {view.max_instances} instances, memory limits sum up to "
+            f"{render_size(view.memory_bytes)} of {render_size(view.max_memory_bytes)}"
+        )
+
+
+def show_drops(view: DropListView, form: OutputFormat, *, quiet: bool) -> None:
+    """Write what a drop did."""
+    if form is OutputFormat.JSON:
+        show_json(view)
+    elif not quiet:
+        _show_rows(("INSTANCE", "OUTCOME"), [(drop.id or drop.ref, drop.outcome) for drop in view.results])
+
+
+def show_health(view: HealthView, form: OutputFormat) -> None:
+    """Write a health check."""
+    if form is OutputFormat.JSON:
+        show_json(view)
+        return
+    lines: dict[str, object] = {
+        "id": view.id,
+        "healthy": "yes" if view.healthy else "no",
+        "status": view.status,
+    }
+    if view.latency_seconds is not None:
+        lines["latency"] = f"{view.latency_seconds * 1000:.1f} ms"
+        lines["server version"] = view.server_version
+        lines["uptime"] = render_age(view.uptime_seconds or 0)
+        lines["connections"] = f"{view.connections} of {view.max_connections}"
+        lines["database size"] = render_size(view.database_bytes or 0)
+        lines["memory"] = (
+            f"{render_size(view.memory_bytes or 0)} of {render_size(view.memory_limit_bytes or 0)}"
+        )
+    if view.exit_code is not None:
+        lines["exit code"] = f"{view.exit_code}{' (killed for want of memory)' if view.oom_killed else ''}"
+    if view.hint:
+        lines["hint"] = view.hint
+    show_pairs(lines, OutputFormat.TABLE)
+    if view.log_tail:
+        talk(view.log_tail)
+
+
+def render_age(seconds: float) -> str:
+    """Return a duration as people read it: `5 s`, `12 min`, `3 h`."""
+    for length, unit in _UNITS:
+        if seconds >= length:
+            return f"{seconds / length:.0f} {unit}"
+    return f"{max(0, seconds):.0f} s"
+
+
+def printable(text: str) -> str:
+    """Return the text without what a terminal would obey: names may hold anything that PostgreSQL takes."""
+    return "".join(
+        char if char.isprintable() or char == "\n" else "\N{REPLACEMENT CHARACTER}" for char in text
+    )
+
+
+def _show_rows(heads: Sequence[str] | None, rows: Iterable[Sequence[str]]) -> None:
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table(
+        *(heads or ()), box=None, pad_edge=False, show_header=heads is not None, header_style="bold"
+    )
+    for row in rows:
+        table.add_row(*(Text(printable(cell)) for cell in row))
+    console = Console(width=None if sys.stdout.isatty() else _WIDE, highlight=False)
+    with console.capture() as lines:
+        console.print(table)
+    typer.echo("\n".join(line.rstrip() for line in lines.get().splitlines()))

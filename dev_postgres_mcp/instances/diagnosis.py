@@ -1,0 +1,119 @@
+"""What stands between a user and a working create: looked at one by one, each finding with its remedy."""
+
+from __future__ import annotations
+
+import shutil
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import TYPE_CHECKING
+
+from dev_postgres_mcp.errors import DevPostgresError
+from dev_postgres_mcp.instances.quota import Quota, sum_memory
+from dev_postgres_mcp.parsing import render_size
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from dev_postgres_mcp.runtimes.base import Container, Engine, Runtime
+
+
+class Verdict(StrEnum):
+    """How bad a finding is: a warning slows a create or will stop one soon, an error stops it now."""
+
+    OK = "ok"
+    WARNING = "warning"
+    ERROR = "error"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Finding:
+    """One thing that was looked at."""
+
+    check: str
+    verdict: Verdict
+    detail: str
+    remedy: str = ""
+
+
+def diagnose(runtime: Runtime, *, image: str, ports: range, quota: Quota) -> tuple[Finding, ...]:
+    """Return the findings in the order in which a create would meet them; never raises for the engine."""
+    try:
+        engine = runtime.engine()
+        containers = runtime.list()
+        present = runtime.find_image(image) is not None
+    except DevPostgresError as exc:
+        return (Finding(check="engine", verdict=Verdict.ERROR, detail=exc.message, remedy=exc.hint),)
+    return (
+        Finding(
+            check="engine", verdict=Verdict.OK, detail=f"{runtime.name} {engine.version} ({engine.name})"
+        ),
+        Finding(check="address", verdict=Verdict.OK, detail=f"{engine.address} ({engine.source})"),
+        Finding(check="api", verdict=Verdict.OK, detail=engine.api),
+        _image(image, present=present),
+        _ports(ports, containers),
+        _instances(quota, containers),
+        _memory(engine, quota, containers),
+        _psql(runtime),
+    )
+
+
+def _image(image: str, *, present: bool) -> Finding:
+    if present:
+        return Finding(check="image", verdict=Verdict.OK, detail=f"{image} is present")
+    return Finding(
+        check="image",
+        verdict=Verdict.WARNING,
+        detail=f"{image} is absent: the first create pulls it",
+        remedy=f"docker pull {image}",
+    )
+
+
+def _ports(ports: range, containers: Sequence[Container]) -> Finding:
+    used = {container.endpoint.port for container in containers if container.running} & set(ports)
+    free = len(ports) - len(used)
+    detail = f"{free} of {len(ports)} free of our own in {ports[0]}-{ports[-1]}"
+    if free:
+        return Finding(check="ports", verdict=Verdict.OK, detail=detail)
+    return Finding(
+        check="ports",
+        verdict=Verdict.ERROR,
+        detail=detail,
+        remedy="drop an instance, or widen the range with the setting `ports`",
+    )
+
+
+def _instances(quota: Quota, containers: Sequence[Container]) -> Finding:
+    count = len(containers)
+    full = count >= quota.max_instances
+    return Finding(
+        check="instances",
+        verdict=Verdict.ERROR if full else Verdict.OK,
+        detail=f"{count} of {quota.max_instances}",
+        remedy="drop one, or raise the setting `max_instances`" if full else "",
+    )
+
+
+def _memory(engine: Engine, quota: Quota, containers: Sequence[Container]) -> Finding:
+    given = sum_memory(containers)
+    detail = f"{render_size(given)} of {render_size(quota.max_memory)} given out as limits"
+    if engine.memory:
+        detail += f"; the engine has {render_size(engine.memory)}"
+    if given >= quota.max_memory:
+        remedy = "drop an instance, or raise the setting `max_total_memory`"
+        return Finding(check="memory", verdict=Verdict.ERROR, detail=detail, remedy=remedy)
+    if engine.memory and given > engine.memory:
+        remedy = "fine while they idle; drop what is not needed before they all work at once"
+        return Finding(check="memory", verdict=Verdict.WARNING, detail=detail, remedy=remedy)
+    return Finding(check="memory", verdict=Verdict.OK, detail=detail)
+
+
+def _psql(runtime: Runtime) -> Finding:
+    program = "docker"
+    if not runtime.capabilities.psql or shutil.which(program):
+        return Finding(check="psql", verdict=Verdict.OK, detail="`postgres psql` works")
+    return Finding(
+        check="psql",
+        verdict=Verdict.WARNING,
+        detail=f"`postgres psql` needs the `{program}` command, which is not on PATH",
+        remedy="install the Docker command line, or connect with any client by `postgres get --format url`",
+    )

@@ -1,0 +1,51 @@
+"""Serving over stdin and stdout, and ending well: at EOF and at SIGTERM, SIGINT and SIGHUP.
+
+The SDK keeps stdout to itself and sends stray prints to stderr.  It reads stdin on a thread that nothing can
+interrupt, so that after a signal the process has to end itself.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import signal
+import sys
+import threading
+from typing import TYPE_CHECKING
+
+import anyio
+
+if TYPE_CHECKING:
+    from mcp.server import MCPServer
+
+    from dev_postgres_mcp.server.workers import Workers
+
+DRAIN_SECONDS = 5.0
+"""Longest wait for running verbs to undo what they began; usual is a fraction of a second."""
+
+
+def serve_stdio(server: MCPServer[None], workers: Workers) -> None:
+    """Serve until stdin ends or a signal comes, then undo what is under way.  Does not return."""
+    anyio.run(_serve, server, workers)
+    _end(workers, 0)
+
+
+async def _serve(server: MCPServer[None], workers: Workers) -> None:
+    async with anyio.create_task_group() as tasks:
+        if sys.platform != "win32":
+            tasks.start_soon(_watch_signals, workers)
+        await server.run_stdio_async()
+        tasks.cancel_scope.cancel()
+
+
+async def _watch_signals(workers: Workers) -> None:
+    with anyio.open_signal_receiver(signal.SIGTERM, signal.SIGINT, signal.SIGHUP) as signals:
+        async for number in signals:
+            # On a thread of its own: verbs that report progress need the event loop to go on.
+            threading.Thread(target=_end, args=(workers, 128 + number), daemon=True).start()
+
+
+def _end(workers: Workers, code: int) -> None:
+    workers.drain(DRAIN_SECONDS)
+    logging.shutdown()
+    os._exit(code)

@@ -1,0 +1,229 @@
+"""The five tools on instances: what a model may ask, in words that a model reads."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Literal
+
+from mcp.server.mcpserver import Context
+from pydantic import BeforeValidator, Field, WithJsonSchema
+
+from dev_postgres_mcp import __version__
+from dev_postgres_mcp.instances import build_spec
+from dev_postgres_mcp.model import Secret
+from dev_postgres_mcp.server.protocol import StrictServer, strict_tool
+from dev_postgres_mcp.server.workers import ProgressReporter, Workers
+from dev_postgres_mcp.views import (
+    DropView,
+    HealthView,
+    InstanceListView,
+    InstanceView,
+    view_drops,
+    view_fleet,
+    view_health,
+    view_instance,
+)
+
+if TYPE_CHECKING:
+    from dev_postgres_mcp.app import App
+
+INSTRUCTIONS = """\
+Throwaway PostgreSQL servers, each in a container of its own, with superuser: safe to break.
+1. create_postgres_instance returns a dsn as soon as the server accepts logins (1-3 seconds; longer when the \
+image has to be pulled). Connect with that dsn from any client or language.
+2. An instance stays until it is dropped (expires_at is null), also when this session ends: drop_postgres_instance \
+when you are done. Nothing in it survives the drop.
+3. list_postgres_instances shows every instance on this engine, other people's and sessions' too: `owner` says whose. \
+Drop only what you created, or what the user named.
+Ids may be abbreviated to any unique prefix. When a call fails, its text says what to do next."""
+
+InstanceRef = Annotated[
+    str,
+    Field(
+        min_length=1,
+        max_length=256,
+        description="The instance: its id, any unique prefix of it, its name or its container id.",
+    ),
+]
+_Version = Annotated[
+    Literal["14", "15", "16", "17", "18"] | None,
+    BeforeValidator(lambda value: str(value) if isinstance(value, int) else value),
+    WithJsonSchema({"type": "string", "enum": ["14", "15", "16", "17", "18"]}),
+    Field(description="PostgreSQL major version. Leave it out for the default, or when `image` is given."),
+]
+_TEXT = WithJsonSchema({"type": "string"})
+
+
+def build_server(app: App, workers: Workers) -> StrictServer:
+    """Return the MCP server over `app`; it touches no engine before a tool is called."""
+    tools = InstanceTools(app, workers)
+    return StrictServer(
+        "dev-postgres-mcp",
+        title="Throwaway PostgreSQL",
+        version=__version__,
+        instructions=INSTRUCTIONS,
+        tools=[
+            strict_tool(
+                tools.create_postgres_instance,
+                title="Create a PostgreSQL instance",
+                read_only_hint=False,
+                destructive_hint=False,
+                idempotent_hint=False,
+                open_world_hint=False,
+            ),
+            strict_tool(
+                tools.list_postgres_instances,
+                title="List PostgreSQL instances",
+                read_only_hint=True,
+                destructive_hint=False,
+                idempotent_hint=True,
+                open_world_hint=False,
+            ),
+            strict_tool(
+                tools.get_postgres_instance,
+                title="Get a PostgreSQL instance",
+                read_only_hint=True,
+                destructive_hint=False,
+                idempotent_hint=True,
+                open_world_hint=False,
+            ),
+            strict_tool(
+                tools.drop_postgres_instance,
+                title="Drop a PostgreSQL instance",
+                read_only_hint=False,
+                destructive_hint=True,
+                idempotent_hint=True,
+                open_world_hint=False,
+            ),
+            strict_tool(
+                tools.health_check_postgres,
+                title="Check a PostgreSQL instance",
+                read_only_hint=True,
+                destructive_hint=False,
+                idempotent_hint=True,
+                open_world_hint=False,
+            ),
+        ],
+        log_level=app.settings.log_level.upper(),  # type: ignore[arg-type]  # the SDK spells them in capitals
+    )
+
+
+class InstanceTools:
+    """The tools as methods: their docstrings and annotations are what the model reads."""
+
+    def __init__(self, app: App, workers: Workers) -> None:
+        """Call the verbs of `app` on `workers`."""
+        self._app = app
+        self._workers = workers
+
+    async def create_postgres_instance(
+        self,
+        ctx: Context[None],
+        version: _Version = None,
+        image: Annotated[
+            str | None,
+            _TEXT,
+            Field(description="Any image made from the official one, such as pgvector/pgvector:pg17."),
+        ] = None,
+        name: Annotated[
+            str | None,
+            _TEXT,
+            Field(description="Display name, to find the instance again; else its container's."),
+        ] = None,
+        database: Annotated[
+            str | None, _TEXT, Field(description="Database to create; default postgres.")
+        ] = None,
+        username: Annotated[
+            str | None, _TEXT, Field(description="Superuser to create; default postgres.")
+        ] = None,
+        password: Annotated[
+            str | None,
+            _TEXT,
+            Field(description="Password of that user; leave it out and a random one is made."),
+        ] = None,
+        memory: Annotated[
+            str | None,
+            _TEXT,
+            Field(description="Memory limit such as 512m or 2g; default 512m, at least 64m."),
+        ] = None,
+        cpus: Annotated[
+            float | None,
+            WithJsonSchema({"type": "number"}),
+            Field(description="CPU limit in cores, such as 0.5 or 2; default 1."),
+        ] = None,
+        extensions: Annotated[
+            list[str], Field(description="Extensions to create in the database, such as hstore or vector.")
+        ] = [],  # noqa: B006 - never changed; pydantic copies it
+        settings: Annotated[
+            dict[str, str],
+            Field(description='PostgreSQL settings, such as {"work_mem": "64MB"}; they win over ours.'),
+        ] = {},  # noqa: B006 - as above
+        init: Annotated[
+            str | None,
+            _TEXT,
+            Field(
+                description="Path on this machine of a .sql, .sql.gz or .sh file, or of a directory of them, to run "
+                "once before the server is ready."
+            ),
+        ] = None,
+        labels: Annotated[
+            dict[str, str], Field(description="Labels to keep with the instance, such as a task or branch.")
+        ] = {},  # noqa: B006 - as above
+    ) -> InstanceView:
+        """Create a throwaway PostgreSQL server and wait until it accepts logins.
+
+        Returns id, host, port, database, username, password and dsn. On failure nothing is left behind.
+        """
+        report = ProgressReporter(ctx)
+        instance = await self._workers.run(
+            lambda deadline: self._app.manager.create(
+                build_spec(
+                    self._app.defaults,
+                    version=version,
+                    image=image,
+                    name=name,
+                    database=database,
+                    username=username,
+                    password=Secret(password) if password is not None else None,
+                    memory=memory,
+                    cpus=cpus,
+                    labels=labels,
+                    extensions=extensions,
+                    settings=settings,
+                    init=Path(init) if init is not None else None,
+                ),
+                progress=report,
+                deadline=deadline,
+            )
+        )
+        return view_instance(instance)
+
+    async def list_postgres_instances(self) -> InstanceListView:
+        """List every instance on this engine, oldest first, without passwords, and the memory given out.
+
+        Returns instances with id, name, status, port and owner. get_postgres_instance returns a password.
+        """
+        return view_fleet(await self._workers.run(lambda _: self._app.manager.list()))
+
+    async def get_postgres_instance(self, id: InstanceRef) -> InstanceView:  # noqa: A002 - the wire's word
+        """Get one instance with its password and dsn, as it stands now.
+
+        Returns the same fields as create; status `exited` comes with exit code and last log lines.
+        """
+        return view_instance(await self._workers.run(lambda _: self._app.manager.get(id)))
+
+    async def drop_postgres_instance(self, id: InstanceRef) -> DropView:  # noqa: A002 - the wire's word
+        """Drop an instance: server, data and container are gone for good, open connections end.
+
+        Returns outcome `dropped`, or `already_gone` when nothing answers to the id: both are success.
+        """
+        drops = await self._workers.run(lambda _: self._app.manager.drop([id]))
+        return view_drops(drops).results[0]
+
+    async def health_check_postgres(self, id: InstanceRef) -> HealthView:  # noqa: A002 - the wire's word
+        """Check an instance by a login and a query over TCP.
+
+        Returns latency, server version, uptime, connections, sizes and memory; of a dead server exit code, last
+        log lines and a hint.
+        """
+        return view_health(await self._workers.run(lambda _: self._app.manager.health_check(id)))
