@@ -11,14 +11,18 @@ import time
 
 from dev_postgres_mcp.errors import Cancelled, DeadlineExceeded
 
+UNDO_SECONDS = 5.0
+"""Kept back from a verb's time, so that undoing a failed one still fits into it."""
+
 
 class Deadline:
     """A moment in the future that can be brought forward by `cancel()`.  Thread-safe."""
 
-    def __init__(self, seconds: float) -> None:
-        """Start the clock: `seconds` from now."""
+    def __init__(self, seconds: float, *, reserve: float = 0.0) -> None:
+        """Start the clock: `seconds` from now, the last `reserve` of which are for undoing."""
         self.seconds = seconds
         self._end = time.monotonic() + seconds
+        self._reserve = reserve
         self._cancelled = threading.Event()
 
     def cancel(self) -> None:
@@ -27,7 +31,7 @@ class Deadline:
 
     def remaining(self) -> float:
         """Return the seconds that are left, never negative."""
-        return max(0.0, self._end - time.monotonic())
+        return max(0.0, self._end - self._reserve - time.monotonic())
 
     def check(self, doing: str) -> None:
         """Raise Cancelled or DeadlineExceeded when there is no time left for `doing`."""
@@ -35,17 +39,25 @@ class Deadline:
             raise Cancelled(f"cancelled while {doing}")
         if self.remaining() <= 0:
             raise DeadlineExceeded(
-                f"gave up after {self.seconds:g} s while {doing}",
+                f"gave up after {self.seconds - self._reserve:g} s while {doing}",
                 hint="the engine may be busy or stuck: check `dev-postgres-mcp doctor`, "
-                "or raise the setting `create_timeout`",
+                "or raise the setting `create_timeout` or `pull_timeout`",
             )
 
     def sleep(self, seconds: float) -> None:
         """Wait, but not longer than the deadline and not after a cancel."""
         self._cancelled.wait(min(seconds, self.remaining()))
 
-    def part(self, seconds: float) -> Deadline:
-        """Return a deadline of at most `seconds` that is cancelled together with this one."""
-        shorter = Deadline(min(seconds, self.remaining()))
+    def part(self, seconds: float, *, undoable: bool = False) -> Deadline:
+        """Return a deadline of at most `seconds` that is cancelled together with this one.
+
+        When `undoable`, a part of it is kept back for `undoing()`.
+        """
+        seconds = min(seconds, self.remaining())
+        shorter = Deadline(seconds, reserve=min(UNDO_SECONDS, seconds / 2) if undoable else 0.0)
         shorter._cancelled = self._cancelled
         return shorter
+
+    def undoing(self) -> Deadline:
+        """Return the time that is left for undoing, which no cancel cuts short: at least a second."""
+        return Deadline(max(1.0, min(UNDO_SECONDS, self._end - time.monotonic())))

@@ -164,7 +164,7 @@ def check_display_name(text: str) -> str:
 
 
 def check_settings(settings: dict[str, str]) -> dict[str, str]:
-    """Return PostgreSQL settings that may be given with `-c name=value`."""
+    """Return PostgreSQL settings that may be given with `-c name=value`, names in lower case."""
     for name, value in settings.items():
         if _SETTING.fullmatch(name) is None:
             raise InvalidInput(f"{shorten(name)!r} is not the name of a PostgreSQL setting")
@@ -175,7 +175,7 @@ def check_settings(settings: dict[str, str]) -> dict[str, str]:
             )
         if "\0" in value:
             raise InvalidInput(f"the value of the setting {name} holds a NUL character")
-    return settings
+    return {name.lower(): value for name, value in settings.items()}
 
 
 def shorten(text: str, limit: int = 60) -> str:

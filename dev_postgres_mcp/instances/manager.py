@@ -8,7 +8,7 @@ from __future__ import annotations
 import re
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import inf
 from typing import TYPE_CHECKING
 
@@ -29,8 +29,6 @@ if TYPE_CHECKING:
     from dev_postgres_mcp.runtimes.base import Container, Image, PsqlCommand, Runtime
     from dev_postgres_mcp.sql.base import Sql
 
-UNDO_SECONDS = 5.0
-"""Kept back from a create's time, so that undoing a failed one still fits into its deadline."""
 _BOOTSTRAP_NAME = "dev_postgres_mcp_bootstrap"
 _PLAIN_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_ .@-]*")
 _REMOVERS = 8
@@ -63,21 +61,20 @@ class InstanceManager:
         deadline: Deadline | None = None,
     ) -> Instance:
         """Return a new instance that has accepted a login; on any failure nothing of it is left."""
-        deadline = deadline or Deadline(inf)
-        self._policy.quota.admit(spec.limits.memory, self._runtime.list())
-        image = self._ensure_image(spec.image, progress, deadline.part(self._policy.pull_timeout))
+        whole = deadline or Deadline(inf)
+        image = self._ensure_image(spec.image, progress, whole)
+        deadline = whole.part(self._policy.create_timeout, undoable=True)
+        self._policy.quota.admit(spec.limits.memory, self._runtime.list(deadline=deadline))
         launch = plan_launch(spec, image)
         progress(Progress(message=f"starting {image.ref}"))
-        timeout = self._policy.create_timeout
-        deadline = deadline.part(max(timeout - UNDO_SECONDS, timeout / 2))
         container = self._runtime.start(launch, deadline=deadline)
         try:
-            self._policy.quota.keep(container.container_id, self._runtime.list())
+            self._policy.quota.keep(container.container_id, self._runtime.list(deadline=deadline))
             progress(Progress(message="waiting for the first login"))
             self._finish(spec, launch, container, deadline)
         except BaseException:
             with suppress(DevPostgresError):
-                self._runtime.remove(container.container_id)
+                self._runtime.remove(container.container_id, deadline=deadline.undoing())
             raise
         self._observer.remember(container, launch.record)
         return describe(container, launch.record, runtime=self._runtime.name, status=Status.READY)
@@ -141,8 +138,9 @@ class InstanceManager:
         return tuple(container.id for container in self._runtime.list() if container.id.startswith(prefix))
 
     def _ensure_image(self, ref: str, progress: Callable[[Progress], None], deadline: Deadline) -> Image:
-        image = self._runtime.find_image(ref)
-        return image or self._runtime.pull_image(ref, progress=progress, deadline=deadline)
+        image = self._runtime.find_image(ref, deadline=deadline.part(self._policy.create_timeout))
+        pulling = deadline.part(self._policy.pull_timeout)
+        return image or self._runtime.pull_image(ref, progress=progress, deadline=pulling)
 
     def _finish(self, spec: InstanceSpec, launch: Launch, container: Container, deadline: Deadline) -> None:
         conninfo = launch.record.conninfo(container.endpoint)
@@ -197,7 +195,7 @@ def plan_launch(spec: InstanceSpec, image: Image) -> Launch:
             password=spec.password,
         ),
         bootstrap=Bootstrap(database=_bootstrap_name(spec.database), username=_bootstrap_name(spec.username)),
-        image=image,
+        image=replace(image, version=image.version or spec.version),
         limits=spec.limits,
         owner=spec.owner,
         labels=spec.labels,

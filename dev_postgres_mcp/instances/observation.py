@@ -54,7 +54,7 @@ class Observer:
     def names(self, containers: Sequence[Container]) -> dict[str, str]:
         """Return display names by instance id."""
         with ThreadPoolExecutor(_WORKERS) as pool:
-            records = pool.map(self.read_record, containers)
+            records = pool.map(self._read_record_if_there, containers)
             return {record.id: record.name for record in records if record is not None}
 
     def read_record(self, container: Container) -> Record | None:
@@ -67,6 +67,12 @@ class Observer:
             return None
         self._records[container.container_id] = record
         return record
+
+    def _read_record_if_there(self, container: Container) -> Record | None:
+        try:
+            return self.read_record(container)
+        except InstanceNotFound:
+            return None
 
     def _observe_if_there(self, container: Container) -> Instance | None:
         try:
@@ -87,24 +93,27 @@ class Observer:
             )
         if container.state == "paused":
             return Status.UNHEALTHY, f"it is paused: docker unpause mcp-postgres-{container.id}"
-        if container.running and record is not None and self._is_ready(container, record):
+        refusal = self._try_login(container, record)
+        if not refusal:
             return Status.READY, ""
         age = (datetime.now(UTC) - container.created_at).total_seconds()
         if age < STARTING_SECONDS:
             return Status.STARTING, "it is being created: ask again in a second"
         if not container.running:
             return Status.STARTING, "its creation was broken off: drop it"
-        return Status.UNHEALTHY, "its server accepts no login with the password of its creation: see its logs"
+        return Status.UNHEALTHY, f"no login with the password of its creation: {refusal}; see its logs"
 
-    def _is_ready(self, container: Container, record: Record) -> bool:
-        if container.container_id in self._seen_ready:
-            return True
-        try:
-            self._sql.login(record.conninfo(container.endpoint))
-        except LoginFailed:
-            return False
-        self._seen_ready.add(container.container_id)
-        return True
+    def _try_login(self, container: Container, record: Record | None) -> str:
+        """Return why nobody can log in; an empty text when somebody can."""
+        if record is None or not container.running:
+            return "its record cannot be read" if container.running else "it does not run"
+        if container.container_id not in self._seen_ready:
+            try:
+                self._sql.login(record.conninfo(container.endpoint))
+            except LoginFailed as exc:
+                return exc.message
+            self._seen_ready.add(container.container_id)
+        return ""
 
     def _forget_all_but(self, containers: Sequence[Container]) -> None:
         present = {container.container_id for container in containers}

@@ -8,11 +8,17 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from dev_postgres_mcp.errors import DeadlineExceeded, InitFailed, LoginFailed, ServerNotReady
+from dev_postgres_mcp.errors import (
+    DeadlineExceeded,
+    DevPostgresError,
+    InitFailed,
+    LoginFailed,
+    ServerNotReady,
+)
 
 if TYPE_CHECKING:
     from dev_postgres_mcp.deadline import Deadline
-    from dev_postgres_mcp.model import Conninfo, Secret
+    from dev_postgres_mcp.model import Conninfo, Evidence, Secret
     from dev_postgres_mcp.runtimes.base import Container, Runtime
     from dev_postgres_mcp.sql.base import Sql
 
@@ -38,7 +44,7 @@ def wait_ready(
         else:
             return
         if polls % _LOGINS_PER_LOOK == 0:
-            _check_alive(runtime, container_id, conninfo.password, with_init=with_init)
+            _check_alive(runtime, container_id, conninfo.password, with_init=with_init, deadline=deadline)
         polls += 1
         try:
             deadline.check("waiting for the first login")
@@ -46,22 +52,35 @@ def wait_ready(
             raise ServerNotReady(
                 f"the server did not accept a login within {deadline.seconds:g} s: {refusal}",
                 hint="raise the setting `create_timeout`, or look at what the image does at its start",
-                evidence=look_closer(runtime, runtime.inspect(container_id), conninfo.password).evidence,
+                evidence=_look_back(runtime, container_id, conninfo.password, deadline.undoing()),
             ) from exc
         deadline.sleep(POLL_SECONDS)
 
 
-def look_closer(runtime: Runtime, container: Container, secret: Secret | None) -> Container:
+def look_closer(
+    runtime: Runtime, container: Container, secret: Secret | None, *, deadline: Deadline | None = None
+) -> Container:
     """Return the container with the end of its log in its evidence; `secret` is struck out of it."""
-    tail = runtime.logs(container.container_id, tail=LOG_TAIL)
+    tail = runtime.logs(container.container_id, tail=LOG_TAIL, deadline=deadline)
     return container.with_evidence(tail.replace(secret.reveal(), "***") if secret is not None else tail)
 
 
-def _check_alive(runtime: Runtime, container_id: str, password: Secret, *, with_init: bool) -> None:
-    container = runtime.inspect(container_id)
+def _look_back(runtime: Runtime, container_id: str, password: Secret, deadline: Deadline) -> Evidence | None:
+    """Return what a server that took too long has logged; nothing when the engine does not say in time."""
+    try:
+        container = runtime.inspect(container_id, deadline=deadline)
+        return look_closer(runtime, container, password, deadline=deadline).evidence
+    except DevPostgresError:
+        return None
+
+
+def _check_alive(
+    runtime: Runtime, container_id: str, password: Secret, *, with_init: bool, deadline: Deadline
+) -> None:
+    container = runtime.inspect(container_id, deadline=deadline)
     if not container.dead:
         return
-    evidence = look_closer(runtime, container, password).evidence
+    evidence = look_closer(runtime, container, password, deadline=deadline).evidence
     if with_init:
         raise InitFailed(
             "the server exited before it was ready; an init script may have failed",

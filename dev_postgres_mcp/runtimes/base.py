@@ -141,7 +141,10 @@ class Container:
 
 
 class Runtime(Protocol):
-    """Ten verbs.  Each raises EngineUnavailable when there is no engine, InstanceNotFound for what is gone."""
+    """The verbs.  Each raises EngineUnavailable when there is no engine, InstanceNotFound for what is gone.
+
+    Without a deadline a verb gives the engine as long as one call may take; a create hands its own down.
+    """
 
     @property
     def name(self) -> str:
@@ -154,7 +157,7 @@ class Runtime(Protocol):
     def engine(self) -> Engine:
         """Reach the engine and describe it."""
 
-    def find_image(self, ref: str) -> Image | None:
+    def find_image(self, ref: str, *, deadline: Deadline | None = None) -> Image | None:
         """Return the local image, None when it is absent."""
 
     def pull_image(self, ref: str, *, progress: Callable[[Progress], None], deadline: Deadline) -> Image:
@@ -163,23 +166,23 @@ class Runtime(Protocol):
     def start(self, launch: Launch, *, deadline: Deadline) -> Container:
         """Create and start; on any failure nothing is left behind.  Chooses a port nobody else has."""
 
-    def list(self) -> tuple[Container, ...]:
+    def list(self, *, deadline: Deadline | None = None) -> tuple[Container, ...]:
         """Return everything of ours, oldest first, in one cheap call."""
 
-    def inspect(self, container_id: str) -> Container:
+    def inspect(self, container_id: str, *, deadline: Deadline | None = None) -> Container:
         """Return one container with its evidence."""
 
-    def remove(self, container_id: str) -> bool:
+    def remove(self, container_id: str, *, deadline: Deadline | None = None) -> bool:
         """Remove it with its volumes, running or not; False when it was gone already."""
 
-    def logs(self, container_id: str, *, tail: int) -> str:
+    def logs(self, container_id: str, *, tail: int, deadline: Deadline | None = None) -> str:
         """Return the last lines of its log."""
 
     def usage(self, container_id: str) -> Usage:
         """Return the memory it uses and may use."""
 
     def read_record(self, container_id: str) -> Record | None:
-        """Return the record beside the server, None when there is none yet."""
+        """Return the record beside the server, None while there is none; raises InstanceNotFound."""
 
     def psql(self, container_id: str, conninfo: Conninfo) -> PsqlCommand:
         """Return how to run the server's own psql; raises EngineUnavailable when this machine cannot."""

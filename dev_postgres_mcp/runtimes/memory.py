@@ -63,16 +63,18 @@ class MemoryWorld:
         self.extensions = {"hstore", "pg_trgm"}
         self.lock = threading.Lock()
 
-    def body(self, container_id: str) -> Body:
+    def body(self, container_id: str, deadline: Deadline | None = None) -> Body:
         """Return one container; raises InstanceNotFound."""
-        self.check_up()
+        self.check_up(deadline)
         body = self.bodies.get(container_id)
         if body is None:
             raise InstanceNotFound(f"container {container_id} is gone")
         return body
 
-    def check_up(self) -> None:
-        """Raise EngineDown when the engine is down."""
+    def check_up(self, deadline: Deadline | None = None) -> None:
+        """Raise EngineDown when the engine is down, and what a deadline that has passed raises."""
+        if deadline is not None:
+            deadline.check("asking the in-memory engine")
         if self.down:
             raise EngineDown("the in-memory engine is down", hint="set `down` to False")
 
@@ -99,9 +101,9 @@ class MemoryRuntime:
         self._world.check_up()
         return Engine(name="memory", address="memory:", source="built in", version="1", api="1")
 
-    def find_image(self, ref: str) -> Image | None:
+    def find_image(self, ref: str, *, deadline: Deadline | None = None) -> Image | None:
         """Return the local image, None when it is absent."""
-        self._world.check_up()
+        self._world.check_up(deadline)
         return _image(ref) if ref in self._world.images else None
 
     def pull_image(self, ref: str, *, progress: Callable[[Progress], None], deadline: Deadline) -> Image:
@@ -124,26 +126,26 @@ class MemoryRuntime:
             if container is not None:
                 return container
 
-    def list(self) -> tuple[Container, ...]:
+    def list(self, *, deadline: Deadline | None = None) -> tuple[Container, ...]:
         """Return everything in the world, oldest first."""
-        self._world.check_up()
+        self._world.check_up(deadline)
         with self._world.lock:
             found = [replace(body.container, evidence=None) for body in self._world.bodies.values()]
         return tuple(sorted(found, key=lambda container: (container.created_at, container.id)))
 
-    def inspect(self, container_id: str) -> Container:
+    def inspect(self, container_id: str, *, deadline: Deadline | None = None) -> Container:
         """Return one container with its evidence."""
-        return self._world.body(container_id).container
+        return self._world.body(container_id, deadline).container
 
-    def remove(self, container_id: str) -> bool:
+    def remove(self, container_id: str, *, deadline: Deadline | None = None) -> bool:
         """Remove it; False when it was gone already."""
-        self._world.check_up()
+        self._world.check_up(deadline)
         with self._world.lock:
             return self._world.bodies.pop(container_id, None) is not None
 
-    def logs(self, container_id: str, *, tail: int) -> str:
+    def logs(self, container_id: str, *, tail: int, deadline: Deadline | None = None) -> str:
         """Return the last lines of its log."""
-        body = self._world.body(container_id)
+        body = self._world.body(container_id, deadline)
         lines = ["database system is ready to accept connections"]
         if body.container.dead:
             lines.append("server process was terminated")

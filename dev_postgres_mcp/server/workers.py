@@ -35,6 +35,7 @@ class Workers:
         """Nothing runs yet."""
         self._running: set[Deadline] = set()
         self._changed = threading.Condition()
+        self._limiter = anyio.CapacityLimiter(MAX_THREADS)
 
     async def run(self, verb: Callable[[Deadline], T]) -> T:
         """Return what the verb returns; its errors become ToolError.
@@ -44,7 +45,7 @@ class Workers:
         deadline = Deadline(inf)
         try:
             return await anyio.to_thread.run_sync(
-                self._guard, verb, deadline, abandon_on_cancel=True, limiter=anyio.CapacityLimiter(1)
+                self._guard, verb, deadline, abandon_on_cancel=True, limiter=self._limiter
             )
         except anyio.get_cancelled_exc_class():
             deadline.cancel()

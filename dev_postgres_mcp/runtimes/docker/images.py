@@ -28,9 +28,9 @@ _POLL = 0.1
 _DONE = {"Pull complete", "Already exists"}
 
 
-def find_image(connection: EngineConnection, ref: str) -> Image | None:
+def find_image(connection: EngineConnection, ref: str, *, deadline: Deadline | None = None) -> Image | None:
     """Return the local image that `ref` names, None when it is absent."""
-    with connection.calling(f"looking for the image {ref}") as api:
+    with connection.calling(f"looking for the image {ref}", deadline=deadline) as api:
         try:
             details = api.inspect_image(ref)
         except docker.errors.ImageNotFound:

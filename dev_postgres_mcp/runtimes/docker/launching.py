@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from contextlib import suppress
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 import docker.errors
 
@@ -12,18 +12,23 @@ from dev_postgres_mcp.runtimes.docker.container import NAME_PREFIX, USER, create
 from dev_postgres_mcp.runtimes.docker.files import pack, unpack_one
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from dev_postgres_mcp.deadline import Deadline
     from dev_postgres_mcp.runtimes.base import Container, Image, Launch
     from dev_postgres_mcp.runtimes.docker.container import Place
     from dev_postgres_mcp.runtimes.docker.engine import EngineConnection
 
 
+class Remove(Protocol):
+    """How to take back what a failed start has made."""
+
+    def __call__(self, container_id: str, /, *, deadline: Deadline) -> bool:
+        """Remove a container by id or name."""
+
+
 class Launcher:
     """Starts containers on one engine.  Remembers which uid each image's server runs as."""
 
-    def __init__(self, connection: EngineConnection, remove: Callable[[str], bool]) -> None:
+    def __init__(self, connection: EngineConnection, remove: Remove) -> None:
         """Start through `connection`; `remove` takes back what a failed start has made."""
         self._connection = connection
         self._remove = remove
@@ -46,7 +51,7 @@ class Launcher:
                 details = api.inspect_container(name)
         except BaseException:
             with suppress(DevPostgresError):
-                self._remove(name)
+                self._remove(name, deadline=deadline.undoing())
             raise
         container = read_details(details, place.host)
         if container is None:

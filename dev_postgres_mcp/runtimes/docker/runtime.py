@@ -89,9 +89,9 @@ class DockerRuntime:
             tried=tried,
         )
 
-    def find_image(self, ref: str) -> Image | None:
+    def find_image(self, ref: str, *, deadline: Deadline | None = None) -> Image | None:
         """Return the local image, None when it is absent."""
-        return find_image(self._connection, ref)
+        return find_image(self._connection, ref, deadline=deadline)
 
     def pull_image(self, ref: str, *, progress: Callable[[Progress], None], deadline: Deadline) -> Image:
         """Fetch an absent image; raises ImageUnavailable."""
@@ -113,7 +113,9 @@ class DockerRuntime:
         network_id = ensure_network(self._connection, lock_file, deadline=deadline)
         refused: set[int] = set()
         while True:
-            taken = refused | {container.endpoint.port for container in self.list() if container.running}
+            taken = refused | {
+                container.endpoint.port for container in self.list(deadline=deadline) if container.running
+            }
             with self._ports.claim(taken=taken) as port:
                 place = Place(bind_host=bind_host, host=host, port=port, network_id=network_id)
                 try:
@@ -123,27 +125,27 @@ class DockerRuntime:
                     if len(refused) >= len(self._options.ports):
                         raise PortsExhausted("every port of the range is taken") from exc
 
-    def list(self) -> tuple[Container, ...]:
+    def list(self, *, deadline: Deadline | None = None) -> tuple[Container, ...]:
         """Return everything of ours, oldest first."""
         host = self._hosts(self._connection.address()[0])[1]
-        with self._connection.calling("listing containers") as api:
+        with self._connection.calling("listing containers", deadline=deadline) as api:
             summaries = api.containers(all=True, filters={"label": ID_LABEL})
         ours = [container for summary in summaries if (container := read_summary(summary, host))]
         return tuple(sorted(ours, key=lambda container: (container.created_at, container.id)))
 
-    def inspect(self, container_id: str) -> Container:
+    def inspect(self, container_id: str, *, deadline: Deadline | None = None) -> Container:
         """Return one container with its evidence."""
         host = self._hosts(self._connection.address()[0])[1]
-        with self._connection.calling(f"inspecting container {container_id[:12]}") as api:
+        with self._connection.calling(f"inspecting container {container_id[:12]}", deadline=deadline) as api:
             details = self._of(container_id, api.inspect_container)
         container = read_details(details, host)
         if container is None:
             raise InstanceNotFound(f"container {container_id[:12]} is not one of ours")
         return container
 
-    def remove(self, container_id: str) -> bool:
+    def remove(self, container_id: str, *, deadline: Deadline | None = None) -> bool:
         """Remove it with its volumes, running or not; False when it was gone already."""
-        with self._connection.calling(f"removing container {container_id[:12]}") as api:
+        with self._connection.calling(f"removing container {container_id[:12]}", deadline=deadline) as api:
             try:
                 api.remove_container(container_id, v=True, force=True)
             except docker.errors.NotFound:
@@ -154,9 +156,11 @@ class DockerRuntime:
                     raise
         return True
 
-    def logs(self, container_id: str, *, tail: int) -> str:
+    def logs(self, container_id: str, *, tail: int, deadline: Deadline | None = None) -> str:
         """Return the last lines of its log."""
-        with self._connection.calling(f"reading the log of container {container_id[:12]}") as api:
+        with self._connection.calling(
+            f"reading the log of container {container_id[:12]}", deadline=deadline
+        ) as api:
             content: bytes = self._of(container_id, api.logs, tail=tail)
         return content.decode("utf-8", "replace").strip()
 
@@ -170,12 +174,14 @@ class DockerRuntime:
         return Usage(memory=max(0, memory.get("usage", 0) - cache), memory_limit=memory.get("limit", 0))
 
     def read_record(self, container_id: str) -> Record | None:
-        """Return the record beside the server, None when there is none yet."""
+        """Return the record beside the server, None while there is none; raises InstanceNotFound."""
         with self._connection.calling(f"reading the record of container {container_id[:12]}") as api:
             try:
                 chunks, _ = api.get_archive(container_id, RECORD)
                 return Record.from_json(unpack_one(chunks))
-            except docker.errors.NotFound:
+            except docker.errors.NotFound as exc:
+                if "no such container" in str(exc.explanation).lower():
+                    raise InstanceNotFound(f"container {container_id[:12]} is gone") from exc
                 return None
 
     def psql(self, container_id: str, conninfo: Conninfo) -> PsqlCommand:
