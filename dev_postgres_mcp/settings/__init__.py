@@ -1,0 +1,7 @@
+"""Every setting, where it came from, and the only place that reads the environment."""
+
+from dev_postgres_mcp.settings.loading import Loaded, load_settings
+from dev_postgres_mcp.settings.schema import Settings
+from dev_postgres_mcp.settings.surroundings import Surroundings, child_environment, read_surroundings
+
+__all__ = ["Loaded", "Settings", "Surroundings", "child_environment", "load_settings", "read_surroundings"]

@@ -1,0 +1,107 @@
+"""What can be configured, with its defaults and the rules for its values."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+from pydantic import AfterValidator, BeforeValidator, Field, PlainSerializer, SecretStr
+from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
+
+from dev_postgres_mcp.errors import InvalidInput
+from dev_postgres_mcp.model import DEFAULT_VERSION
+from dev_postgres_mcp.parsing import (
+    check_name,
+    check_username,
+    parse_memory,
+    parse_ports,
+    parse_size,
+    parse_version,
+    render_size,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+
+def _parsed(parse: Callable[[str], Any]) -> BeforeValidator:
+    """Return a validator that reads texts with one of our parsers, in pydantic's way of refusing."""
+
+    def validate(value: object) -> object:
+        if not isinstance(value, (str, int)) or isinstance(value, bool):
+            return value
+        try:
+            return parse(str(value))
+        except InvalidInput as exc:
+            raise ValueError(f"{exc.message} ({exc.hint})" if exc.hint else exc.message) from exc
+
+    return BeforeValidator(validate)
+
+
+def _render_ports(ports: tuple[int, int]) -> str:
+    return f"{ports[0]}-{ports[1]}"
+
+
+def _first_and_last(text: str) -> tuple[int, int]:
+    ports = parse_ports(text)
+    return ports[0], ports[-1]
+
+
+Size = Annotated[int, _parsed(parse_size), PlainSerializer(render_size)]
+Seconds = Annotated[float, Field(gt=0, le=86_400)]
+
+
+class Settings(BaseSettings):
+    """What can be configured.  Sizes in bytes (texts such as `512m` are read), durations in seconds."""
+
+    model_config = SettingsConfigDict(frozen=True, extra="forbid")
+
+    version: Annotated[str, _parsed(parse_version)] = Field(
+        DEFAULT_VERSION, description="PostgreSQL major version when none is asked for."
+    )
+    image_repository: str = Field("postgres", min_length=1, description="Image name before `:<version>`.")
+    database: Annotated[str, AfterValidator(lambda name: check_name(name, what="database"))] = Field(
+        "postgres", description="Database when none is asked for."
+    )
+    username: Annotated[str, AfterValidator(check_username)] = Field(
+        "postgres", description="Superuser when none is asked for."
+    )
+    password: SecretStr | None = Field(
+        None, description="Password of every instance; empty: a random one for each."
+    )
+    memory: Annotated[int, _parsed(parse_memory), PlainSerializer(render_size)] = Field(
+        512 * 1024**2, description="Memory limit of an instance."
+    )
+    cpus: float = Field(1.0, ge=0.01, le=1024, description="CPU limit of an instance, in cores.")
+    ports: Annotated[tuple[int, int], _parsed(_first_and_last), PlainSerializer(_render_ports)] = Field(
+        (15432, 25432), description="Host ports that instances may be published on."
+    )
+    max_instances: int = Field(50, ge=1, description="How many instances one engine may carry.")
+    max_total_memory: Size = Field(
+        50 * 512 * 1024**2, ge=1, description="Ceiling for the sum of the memory limits."
+    )
+    create_timeout: Seconds = Field(60.0, description="Seconds in which a create succeeds or is undone.")
+    pull_timeout: Seconds = Field(900.0, description="Seconds that pulling an absent image may take.")
+    docker_host: str = Field("", description="Engine address; empty: found as the docker command finds it.")
+    publish_host: str = Field("", description="Address of a remote engine on which its instances listen.")
+    session: str = Field("", description="Owner label: the session that asks; empty: chosen by the program.")
+    log_level: Literal["debug", "info", "warning", "error"] = Field(
+        "warning", description="Least level of logs."
+    )
+    log_format: Literal["text", "json"] = Field("text", description="Form of logs on stderr.")
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],  # noqa: ARG003 - the base class's signature
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,  # noqa: ARG003
+        dotenv_settings: PydanticBaseSettingsSource,  # noqa: ARG003
+        file_secret_settings: PydanticBaseSettingsSource,  # noqa: ARG003
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """Take arguments only: `load_settings` merges the layers, to know where each value came from."""
+        return (init_settings,)
+
+    @property
+    def port_range(self) -> range:
+        """Return the ports as a range."""
+        return range(self.ports[0], self.ports[1] + 1)
