@@ -1,0 +1,190 @@
+"""The tar stream that goes into a container before it starts."""
+
+from __future__ import annotations
+
+import gzip
+import io
+import json
+import os
+import sys
+import tarfile
+from typing import TYPE_CHECKING
+
+import pytest
+
+from dev_postgres_mcp.errors import ImageUnsuitable, InvalidInput
+from dev_postgres_mcp.runtimes.docker.files import init_files, pack, unpack_one
+from dev_postgres_mcp.runtimes.docker.launching import find_user
+from tests.helpers.stages import some_launch
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+HOME = "var/lib/dev-postgres-mcp"
+INIT = "docker-entrypoint-initdb.d"
+
+
+def packed(init: Path | None = None) -> dict[str, tuple[tarfile.TarInfo, bytes]]:
+    with pack(some_launch(init=init), 999, 998) as stream, tarfile.open(fileobj=stream) as archive:
+        return {
+            member.name: (member, content.read() if (content := archive.extractfile(member)) else b"")
+            for member in archive
+        }
+
+
+def folder(path: Path, *names: str) -> Path:
+    for name in names:
+        (path / name).parent.mkdir(parents=True, exist_ok=True)
+        (path / name).write_text(f"-- {name}", encoding="utf-8")
+    return path
+
+
+def test_secrets_go_in_as_files_that_only_the_server_reads() -> None:
+    members = packed()
+    assert set(members) == {HOME, f"{HOME}/instance.json", f"{HOME}/password"}
+    home, _ = members[HOME]
+    assert (home.isdir(), home.mode) == (True, 0o700)
+    for name in ("instance.json", "password"):
+        member, _ = members[f"{HOME}/{name}"]
+        assert (member.isreg(), member.mode) == (True, 0o600)
+    for member, _ in members.values():
+        assert (member.uid, member.gid, member.uname, member.gname) == (999, 998, "", "")
+
+
+def test_the_password_file_is_the_password_and_the_record_is_whole() -> None:
+    members = packed()
+    assert members[f"{HOME}/password"][1] == b"s3cret-of-mine"
+    record = json.loads(members[f"{HOME}/instance.json"][1])
+    assert record.keys() == {"id", "name", "database", "username", "password"}
+    assert record["password"] == "s3cret-of-mine"
+
+
+def test_one_init_file_goes_where_the_image_looks(tmp_path: Path) -> None:
+    folder(tmp_path, "01 ünï.sql")
+    member, content = packed(tmp_path / "01 ünï.sql")[f"{INIT}/01 ünï.sql"]
+    assert content == "-- 01 ünï.sql".encode()
+    assert (member.uid, member.gid, member.mode) == (999, 998, 0o644)
+
+
+def test_an_init_directory_keeps_its_names_and_folders(tmp_path: Path) -> None:
+    folder(tmp_path, "10-schema.sql", "20-data.sql", "data/rows.csv", "README.md")
+    (tmp_path / "30.sql.gz").write_bytes(gzip.compress(b"SELECT 1"))
+    members = packed(tmp_path)
+    names = [name.removeprefix(f"{INIT}/") for name in members if name.startswith(INIT)]
+    assert names == ["10-schema.sql", "20-data.sql", "30.sql.gz", "README.md", "data/rows.csv"]
+    assert gzip.decompress(members[f"{INIT}/30.sql.gz"][1]) == b"SELECT 1"
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="not on Windows: no executable bits there")
+@pytest.mark.parametrize(
+    "mode, packed_mode", [(0o755, 0o755), (0o700, 0o755), (0o644, 0o644), (0o600, 0o644)]
+)
+def test_whether_a_script_is_executable_is_kept(tmp_path: Path, mode: int, packed_mode: int) -> None:
+    script = folder(tmp_path, "run.sh") / "run.sh"
+    script.chmod(mode)
+    assert packed(script)[f"{INIT}/run.sh"][0].mode == packed_mode
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="not on Windows: links need a privilege there")
+def test_a_link_goes_in_as_what_it_points_to(tmp_path: Path) -> None:
+    folder(tmp_path, "real/a.sql")
+    directory = folder(tmp_path / "init", "b.sql")
+    (directory / "a.sql").symlink_to(tmp_path / "real/a.sql")
+    member, content = packed(directory)[f"{INIT}/a.sql"]
+    assert member.isreg()
+    assert content == b"-- real/a.sql"
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="not on Windows: hard links are kept otherwise there")
+def test_two_names_of_one_file_both_go_in_whole(tmp_path: Path) -> None:
+    folder(tmp_path, "a.sql")
+    os.link(tmp_path / "a.sql", tmp_path / "b.sql")
+    members = packed(tmp_path)
+    assert members[f"{INIT}/a.sql"][1] == members[f"{INIT}/b.sql"][1] == b"-- a.sql"
+
+
+def test_no_init_is_no_files() -> None:
+    assert init_files(None) == ()
+
+
+@pytest.mark.parametrize("name", ["a.sql", "a.sql.gz", "a.sql.xz", "a.sql.zst", "a.sh"])
+def test_what_the_image_runs_is_taken(tmp_path: Path, name: str) -> None:
+    folder(tmp_path, name)
+    assert init_files(tmp_path / name) == ((tmp_path / name, name),)
+
+
+def test_a_path_that_is_not_there_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(InvalidInput, match="does not exist") as caught:
+        init_files(tmp_path / "nowhere.sql")
+    assert caught.value.hint
+
+
+@pytest.mark.parametrize("name", ["a.txt", "a.SQL", "sql", "a.gz", "dump.tar"])
+def test_a_file_that_the_image_would_ignore_is_refused(tmp_path: Path, name: str) -> None:
+    folder(tmp_path, name)
+    with pytest.raises(InvalidInput, match="is no init script") as caught:
+        init_files(tmp_path / name)
+    assert ".sql.gz" in caught.value.hint
+
+
+@pytest.mark.parametrize("names", [(), ("README.md",), ("deeper/a.sql",)])
+def test_a_directory_from_which_the_image_would_run_nothing_is_refused(
+    tmp_path: Path, names: tuple[str, ...]
+) -> None:
+    with pytest.raises(InvalidInput, match="holds no"):
+        init_files(folder(tmp_path, *names))
+
+
+def test_a_large_init_file_arrives_whole(tmp_path: Path) -> None:
+    content = os.urandom(9 * 1024**2)
+    (tmp_path / "big.sql").write_bytes(content)
+    assert packed(tmp_path / "big.sql")[f"{INIT}/big.sql"][1] == content
+
+
+def sent(members: dict[str, bytes | None]) -> list[bytes]:
+    buffer = io.BytesIO()
+    with tarfile.open(fileobj=buffer, mode="w") as archive:
+        for name, content in members.items():
+            entry = tarfile.TarInfo(name)
+            entry.type = tarfile.DIRTYPE if content is None else tarfile.REGTYPE
+            entry.size = len(content or b"")
+            archive.addfile(entry, io.BytesIO(content or b""))
+    whole = buffer.getvalue()
+    return [whole[start : start + 700] for start in range(0, len(whole), 700)]
+
+
+def test_one_file_comes_out_of_an_archive_in_pieces() -> None:
+    assert unpack_one(sent({"instance.json": b"x" * 5000})) == b"x" * 5000
+
+
+def test_an_archive_without_a_file_is_empty() -> None:
+    assert unpack_one(sent({})) == b""
+    assert unpack_one(sent({"folder": None})) == b""
+
+
+PASSWD = b"root:x:0:0:root:/root:/bin/sh\npostgres:x:999:998::/var/lib/postgresql:/bin/bash\n"
+
+
+def test_the_server_runs_as_the_images_own_user() -> None:
+    assert find_user(PASSWD, "postgres:17") == (999, 998)
+    assert find_user(b"postgres:x:70:70:Linux User,,,:/var/lib/postgresql:/bin/sh", "postgres:17-alpine") == (
+        70,
+        70,
+    )
+
+
+@pytest.mark.parametrize(
+    "passwd",
+    [
+        b"",
+        b"root:x:0:0::/root:/bin/sh",
+        b"postgresql:x:1:1::/:/bin/sh",
+        b"postgres:x:a:b::/:",
+        b"postgres",
+        b"\xff\xfe",
+    ],
+)
+def test_an_image_without_that_user_is_unsuitable(passwd: bytes) -> None:
+    with pytest.raises(ImageUnsuitable, match="alpine:3 has no user 'postgres'") as caught:
+        find_user(passwd, "alpine:3")
+    assert "pgvector" in caught.value.hint
