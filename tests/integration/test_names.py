@@ -1,0 +1,102 @@
+"""Every name that PostgreSQL takes: created, connected to by DSN, and nothing else left in the cluster."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+from hypothesis import HealthCheck, example, given, settings
+from hypothesis import strategies as st
+
+from dev_postgres_mcp.errors import InvalidInput
+from dev_postgres_mcp.parsing import check_name, check_username
+from tests.integration.queries import databases, dsn_of, roles, rows
+
+if TYPE_CHECKING:
+    from dev_postgres_mcp.model import Conninfo, Instance
+    from tests.helpers.stages import DockerStage
+    from tests.integration.conftest import Create
+
+pytestmark = pytest.mark.docker
+
+OWN = {"postgres", "template0", "template1"}
+WHO = "SELECT current_database(), current_user, session_user"
+
+PAIRS = (
+    (" leading and trailing ", "two  words"),
+    ("it's", 'say "hello"'),
+    ('"; DROP TABLE x; --', "'; DROP ROLE postgres; --"),
+    ("-dbname", "--help"),
+    ("a=b", "user=c password=d"),
+    ("postgresql://x:y@z/w?a=b", "postgres://@/"),
+    ("line\nbreak", "tab\tand\rreturn"),
+    ("back\\slash", "$HOME `id` $(id)"),
+    ("100%s %(x)s %%", "{0} :name ?"),
+    ("naïve Базы 数据", "🐘" * 15 + "abc"),
+    ("x" * 63, "é" * 31 + "y"),
+    ("dev_postgres_mcp_bootstrap", "dev_postgres_mcp_stand_in"),
+    ("a.b@c-d", "SELECT"),
+    ("template1", "postgres"),
+    ("all", "replication"),
+    ("\u202egnp.exe", "\u200b"),
+)
+
+
+@pytest.mark.parametrize("database, username", PAIRS)
+def test_a_server_with_names_of_any_spelling(create: Create, database: str, username: str) -> None:
+    instance = create(database=database, username=username)
+    dsn = dsn_of(instance)
+    assert rows(dsn, WHO) == [(database, username, username)]
+    assert roles(dsn) == {username}
+    assert databases(dsn) == OWN | {database}
+
+
+def accepted_database(name: str) -> bool:
+    """Tell whether the name passes our check, and is none of the cluster's own."""
+    try:
+        return check_name(name, what="database") not in OWN
+    except InvalidInput:
+        return False
+
+
+def accepted_username(name: str) -> bool:
+    try:
+        return bool(check_username(name))
+    except InvalidInput:
+        return False
+
+
+texts = st.text(
+    st.one_of(st.characters(exclude_categories=["Cs"], exclude_characters="\0"), st.sampled_from("'\"\\$%=;- ")),
+    min_size=1,
+    max_size=63,
+)
+
+
+@pytest.fixture(scope="module")
+def server(stage: DockerStage, neighbour: Instance) -> list[Conninfo]:
+    """The current login of one server that is renamed again and again."""
+    assert neighbour.conninfo is not None
+    return [neighbour.conninfo]
+
+
+@settings(
+    max_examples=40,
+    derandomize=True,
+    deadline=None,
+    suppress_health_check=[HealthCheck.function_scoped_fixture],
+)
+@given(database=texts.filter(accepted_database), username=texts.filter(accepted_username))
+@example(database="%", username="\\")
+@example(database="\x01\x7f", username="\ufffe\uffff")
+def test_any_name_that_we_accept_can_be_given_to_a_running_server(
+    stage: DockerStage, server: list[Conninfo], database: str, username: str
+) -> None:
+    (current,) = server
+    stage.sql.rename(current, database=database, username=username)
+    renamed = current.on(database=database, username=username)
+    server[:] = [renamed]
+    dsn = renamed.dsn()
+    assert rows(dsn, WHO) == [(database, username, username)]
+    assert roles(dsn) == {username}
+    assert databases(dsn) == OWN | {database}
