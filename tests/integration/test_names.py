@@ -9,11 +9,13 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from dev_postgres_mcp.errors import InvalidInput
+from dev_postgres_mcp.instances import build_spec
 from dev_postgres_mcp.parsing import check_name, check_username
 from tests.integration.queries import databases, dsn_of, roles, rows
 
 if TYPE_CHECKING:
-    from dev_postgres_mcp.model import Conninfo, Instance
+    from dev_postgres_mcp.app import App
+    from dev_postgres_mcp.model import Conninfo
     from tests.helpers.stages import DockerStage
     from tests.integration.conftest import Create
 
@@ -74,10 +76,11 @@ texts = st.text(
 
 
 @pytest.fixture(scope="module")
-def server(stage: DockerStage, neighbour: Instance) -> list[Conninfo]:
+def server(program: App) -> list[Conninfo]:
     """The current login of one server that is renamed again and again."""
-    assert neighbour.conninfo is not None
-    return [neighbour.conninfo]
+    instance = program.manager.create(build_spec(program.defaults, database="first"))
+    assert instance.conninfo is not None
+    return [instance.conninfo]
 
 
 @settings(
