@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 Answer = tuple[int, str]
 HANG_UP: Answer = (0, "")
 """Close the connection without a word."""
+HANG: Answer = (-1, "")
+"""Keep the connection and never answer."""
 
 
 @dataclass
@@ -38,6 +40,7 @@ class ScriptedEngine:
         self._folder = tempfile.TemporaryDirectory(prefix="dpm-")
         self.socket = Path(self._folder.name) / "docker.sock"
         self.asked: list[str] = []
+        self._ended = threading.Event()
 
     @property
     def url(self) -> str:
@@ -52,6 +55,9 @@ class ScriptedEngine:
             text = f"client version {version} is too old. Minimum supported API version is {self.minimum}"
             return 400, json.dumps({"message": text})
         if rest in self.answers:
+            if self.answers[rest] == HANG:
+                self._ended.wait()
+                return HANG_UP
             return self.answers[rest]
         if rest == "/_ping":
             return 200, "OK"
@@ -71,6 +77,7 @@ class ScriptedEngine:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        self._ended.set()
         self._server.shutdown()
         self._server.server_close()
         self._thread.join()

@@ -193,15 +193,3 @@ def test_settings_of_the_caller_win_over_ours() -> None:
     assert given_settings["work_mem"] == "4 MB"
     assert given_settings["synchronous_commit"] == "off"
     assert written(settings={"max_connections": "500"})["host_config"]["PidsLimit"] >= 550
-
-
-@pytest.mark.parametrize("name", ["Fsync", "MAX_CONNECTIONS"])
-def test_a_setting_in_another_case_is_the_same_setting(name: str) -> None:
-    """PostgreSQL takes the last one given, whatever its case: ours must not come after the caller's."""
-    command = written(settings={name: "1"})["command"]
-    same = [part for part in command if part.lower().startswith(f"{name.lower()}=")]
-    assert same[-1] == f"{name}=1"
-
-
-def test_many_connections_in_another_case_get_processes_too() -> None:
-    assert written(settings={"MAX_CONNECTIONS": "900"})["host_config"]["PidsLimit"] >= 950

@@ -8,12 +8,15 @@ import subprocess
 import sys
 import tempfile
 import textwrap
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 
+from dev_postgres_mcp.deadline import Deadline
 from dev_postgres_mcp.errors import (
+    DeadlineExceeded,
     DevPostgresError,
     EngineDown,
     EngineNotFound,
@@ -23,7 +26,8 @@ from dev_postgres_mcp.errors import (
 from dev_postgres_mcp.runtimes.docker import DockerEnvironment, DockerOptions, DockerRuntime
 from dev_postgres_mcp.runtimes.docker.contexts import Address
 from dev_postgres_mcp.runtimes.docker.engine import find_engine
-from tests.helpers.engines import HANG_UP, ScriptedEngine
+from tests.helpers.engines import HANG, HANG_UP, ScriptedEngine
+from tests.helpers.stages import some_launch
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -234,6 +238,16 @@ def test_an_answer_that_makes_no_sense_is_still_one_of_our_errors(folder: Path, 
         except DevPostgresError:
             found = ()
         assert found == ()
+        runtime.close()
+
+
+def test_a_start_ends_with_its_deadline_though_the_engine_hangs(folder: Path) -> None:
+    with ScriptedEngine(answers={"/networks": HANG}) as engine:
+        runtime = runtime_at(engine.url, folder)
+        started = time.monotonic()
+        with pytest.raises(DeadlineExceeded, match="looking for our network"):
+            runtime.start(some_launch(), deadline=Deadline(0.2))
+        assert time.monotonic() - started < 10
         runtime.close()
 
 

@@ -238,6 +238,11 @@ def test_settings_of_postgres_and_its_extensions_are_taken(name: str) -> None:
     assert check_settings({name: "any value at all"}) == {name: "any value at all"}
 
 
+@pytest.mark.parametrize("name", ["Fsync", "MAX_CONNECTIONS", "fsync"])
+def test_a_setting_in_another_case_is_the_same_setting(name: str) -> None:
+    assert check_settings({name: "On"}) == {name.lower(): "On"}
+
+
 @pytest.mark.parametrize("name", ["", "work mem", "a=b", "-c", "1a", "a.", ".a", "x\0", "x" * 99 + "!"])
 def test_what_is_no_name_of_a_setting_is_refused(name: str) -> None:
     with pytest.raises(InvalidInput, match="is not the name of a PostgreSQL setting"):

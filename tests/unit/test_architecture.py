@@ -1,0 +1,47 @@
+"""What must not be loaded is not loaded: help and version stay quick."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import subprocess
+import sys
+
+import pytest
+
+HEAVY = {"docker", "mcp", "psycopg", "pydantic", "requests"}
+
+
+def loaded_by(module: str) -> set[str]:
+    """Return the top-level packages that a fresh interpreter has loaded after importing `module`."""
+    code = f"import json, sys, {module}; print(json.dumps(sorted({{name.partition('.')[0] for name in sys.modules}})))"
+    answer = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=60
+    )
+    return set(json.loads(answer.stdout))
+
+
+@pytest.mark.parametrize(
+    "module",
+    [
+        "dev_postgres_mcp",
+        "dev_postgres_mcp.model",
+        "dev_postgres_mcp.errors",
+        "dev_postgres_mcp.parsing",
+        "dev_postgres_mcp.deadline",
+        "dev_postgres_mcp.runtimes.base",
+        "dev_postgres_mcp.runtimes.memory",
+        "dev_postgres_mcp.instances",
+    ],
+)
+def test_the_ground_and_the_verbs_load_no_foreign_library(module: str) -> None:
+    assert loaded_by(module) & (HEAVY | {"yaml", "rich", "typer", "structlog"}) == set()
+
+
+def test_the_command_line_starts_without_engine_server_and_database_libraries() -> None:
+    assert importlib.util.find_spec("dev_postgres_mcp.cli.main") is not None
+    assert loaded_by("dev_postgres_mcp.cli.main") & {"docker", "mcp", "psycopg"} == set()
+
+
+def test_settings_load_no_engine_server_and_database_libraries() -> None:
+    assert loaded_by("dev_postgres_mcp.settings") & {"docker", "mcp", "psycopg"} == set()
