@@ -77,7 +77,7 @@ def assemble_app(settings: Settings, *, runtime: Runtime, sql: Sql, owner: Owner
         username=settings.username,
         limits=Limits(memory=settings.memory, cpus=settings.cpus),
         owner=owner,
-        password=Secret(settings.password.get_secret_value()) if settings.password is not None else None,
+        password=Secret(settings.password.get_secret_value()) if settings.password else None,
     )
     return App(
         manager=InstanceManager(runtime, sql, policy), runtime=runtime, defaults=defaults, settings=settings

@@ -24,6 +24,9 @@ MAX_PASSWORD_BYTES = 1000
 MIN_MEMORY = 64 * 1024**2
 """Below this PostgreSQL is killed for want of memory while it initialises its cluster."""
 
+MAX_SIZE = 2**62
+"""Bytes; engines count in signed 64-bit numbers."""
+
 _SIZE = re.compile(r"(\d+(?:\.\d+)?)\s*([kmgt]?)(?:i?b)?", re.IGNORECASE)
 _FACTOR = {"": 1, "k": 1024, "m": 1024**2, "g": 1024**3, "t": 1024**4}
 _SETTING = re.compile(r"[A-Za-z_][A-Za-z0-9_$]*(\.[A-Za-z_][A-Za-z0-9_$]*)*")
@@ -66,7 +69,12 @@ def parse_size(text: str, *, what: str = "size") -> int:
     if match is None:
         raise InvalidInput(f"{what} {shorten(text)!r} is not a size", hint="write it as 512m or 2g")
     number, unit = match.groups()
-    return int(float(number) * _FACTOR[unit.lower()])
+    size = float(number) * _FACTOR[unit.lower()]
+    if size > MAX_SIZE:
+        raise InvalidInput(
+            f"{what} {shorten(text)!r} is more than any machine has", hint="write it as 512m or 2g"
+        )
+    return int(size)
 
 
 def render_size(size: int) -> str:
@@ -128,7 +136,7 @@ def check_name(text: str, *, what: str) -> str:
             f"{what} name {shorten(text)!r} is {size} bytes long",
             hint=f"PostgreSQL keeps {MAX_NAME_BYTES} bytes of a name; shorten it",
         )
-    if any("\ud800" <= char <= "\udfff" for char in text):
+    if not _is_unicode(text):
         raise InvalidInput(f"{what} name is not valid Unicode", hint="use text that UTF-8 can hold")
     return text
 
@@ -147,7 +155,9 @@ def check_password(text: str) -> str:
         raise InvalidInput("password is empty", hint="leave it out and one is generated")
     if any(char in text for char in "\0\r\n"):
         raise InvalidInput("password holds a NUL or a line break", hint="use one line of text")
-    if len(text.encode("utf-8", "surrogatepass")) > MAX_PASSWORD_BYTES:
+    if not _is_unicode(text):
+        raise InvalidInput("password is not valid Unicode", hint="use text that UTF-8 can hold")
+    if len(text.encode()) > MAX_PASSWORD_BYTES:
         raise InvalidInput(f"password is longer than {MAX_PASSWORD_BYTES} bytes", hint="shorten it")
     return text
 
@@ -176,6 +186,10 @@ def check_settings(settings: dict[str, str]) -> dict[str, str]:
         if "\0" in value:
             raise InvalidInput(f"the value of the setting {name} holds a NUL character")
     return {name.lower(): value for name, value in settings.items()}
+
+
+def _is_unicode(text: str) -> bool:
+    return not any("\ud800" <= char <= "\udfff" for char in text)
 
 
 def shorten(text: str, limit: int = 60) -> str:

@@ -6,6 +6,7 @@ connections before anything listens; logs and `pg_isready` are true too early.
 
 from __future__ import annotations
 
+from itertools import count
 from typing import TYPE_CHECKING
 
 from dev_postgres_mcp.errors import (
@@ -35,26 +36,25 @@ def wait_ready(
     Raises ServerNotReady (InitFailed when scripts were given) as soon as the container has exited, and when
     the deadline passes.
     """
-    polls = 0
-    while True:
-        try:
-            sql.login(conninfo)
-        except LoginFailed as exc:
-            refusal = exc.message
-        else:
-            return
-        if polls % _LOGINS_PER_LOOK == 0:
-            _check_alive(runtime, container_id, conninfo.password, with_init=with_init, deadline=deadline)
-        polls += 1
-        try:
+    refusal = "no login was tried"
+    try:
+        for poll in count():
+            try:
+                sql.login(conninfo)
+            except LoginFailed as exc:
+                refusal = exc.message
+            else:
+                return
+            if poll % _LOGINS_PER_LOOK == 0:
+                _check_alive(runtime, container_id, conninfo.password, with_init=with_init, deadline=deadline)
             deadline.check("waiting for the first login")
-        except DeadlineExceeded as exc:
-            raise ServerNotReady(
-                f"the server did not accept a login within {deadline.seconds:g} s: {refusal}",
-                hint="raise the setting `create_timeout`, or look at what the image does at its start",
-                evidence=_look_back(runtime, container_id, conninfo.password, deadline.undoing()),
-            ) from exc
-        deadline.sleep(POLL_SECONDS)
+            deadline.sleep(POLL_SECONDS)
+    except DeadlineExceeded as exc:
+        raise ServerNotReady(
+            f"the server did not accept a login within {deadline.seconds:g} s: {refusal}",
+            hint="raise the setting `create_timeout`, or look at what the image does at its start",
+            evidence=_look_back(runtime, container_id, conninfo.password, deadline.undoing()),
+        ) from exc
 
 
 def look_closer(

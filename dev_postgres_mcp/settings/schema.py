@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
-from pydantic import AfterValidator, BeforeValidator, Field, PlainSerializer, SecretStr
+from pydantic import BeforeValidator, Field, PlainSerializer, SecretStr
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
 from dev_postgres_mcp.errors import InvalidInput
@@ -59,10 +59,10 @@ class Settings(BaseSettings):
         DEFAULT_VERSION, description="PostgreSQL major version when none is asked for."
     )
     image_repository: str = Field("postgres", min_length=1, description="Image name before `:<version>`.")
-    database: Annotated[str, AfterValidator(lambda name: check_name(name, what="database"))] = Field(
+    database: Annotated[str, _parsed(lambda name: check_name(name, what="database"))] = Field(
         "postgres", description="Database when none is asked for."
     )
-    username: Annotated[str, AfterValidator(check_username)] = Field(
+    username: Annotated[str, _parsed(check_username)] = Field(
         "postgres", description="Superuser when none is asked for."
     )
     password: SecretStr | None = Field(

@@ -116,7 +116,7 @@ def _read(labels: Mapping[str, str], names: list[str], host: str, **seen: Any) -
         return Container(
             id=instance_id,
             endpoint=Endpoint(host=host, port=int(labels[f"{LABEL}port"])),
-            created_at=datetime.fromisoformat(labels[f"{LABEL}created-at"]),
+            created_at=datetime.fromisoformat(labels[f"{LABEL}created-at"]).astimezone(UTC),
             version=labels[f"{LABEL}version"],
             image=labels[f"{LABEL}image"],
             limits=Limits(memory=int(labels[f"{LABEL}memory"]), cpus=float(labels[f"{LABEL}cpus"])),

@@ -85,7 +85,11 @@ def _active_context(environment: DockerEnvironment) -> tuple[str, str]:
         return environment.context, "DOCKER_CONTEXT"
     path = environment.config / "config.json"
     current = _read_json(path).get("currentContext") if path.is_file() else None
-    return (current, f"currentContext of {path}") if isinstance(current, str) else (DEFAULT_CONTEXT, "")
+    return (
+        (current, f"currentContext of {path}")
+        if isinstance(current, str) and current
+        else (DEFAULT_CONTEXT, "")
+    )
 
 
 def _load_context(environment: DockerEnvironment, name: str, source: str) -> Address:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import re
 import shutil
+import sys
 import threading
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
@@ -12,7 +14,7 @@ import docker
 import docker.errors
 import requests.exceptions
 from docker.tls import TLSConfig
-from docker.utils import version_lt
+from docker.utils import parse_host, version_lt
 
 from dev_postgres_mcp.errors import (
     EngineDown,
@@ -30,6 +32,7 @@ if TYPE_CHECKING:
     from dev_postgres_mcp.deadline import Deadline
     from dev_postgres_mcp.runtimes.docker.contexts import DockerEnvironment
 
+_API_VERSION = re.compile(r"\d+\.\d+")
 MINIMUM_API = "1.41"
 """Engine 20.10, December 2020."""
 CONNECT_TIMEOUT = 5
@@ -45,14 +48,18 @@ class Api(docker.APIClient):
     def __init__(self, address: Address) -> None:
         """Connect to `address` and take the API version that the engine itself speaks."""
         self._local = threading.local()
-        super().__init__(
-            base_url=address.url,
-            version="auto",
-            timeout=CONNECT_TIMEOUT,
-            tls=_tls_config(address),
-            use_ssh_client=True,
-            max_pool_size=_POOL_SIZE,
-        )
+        try:
+            super().__init__(
+                base_url=address.url,
+                version="auto",
+                timeout=CONNECT_TIMEOUT,
+                tls=_tls_config(address),
+                use_ssh_client=True,
+                max_pool_size=_POOL_SIZE,
+            )
+        except BaseException:
+            self.close()
+            raise
 
     @property  # type: ignore[override]  # the stubs want whole seconds; requests takes fractions
     def timeout(self) -> float:
@@ -134,33 +141,36 @@ def find_engine(addresses: tuple[Address, ...]) -> tuple[Api, Address, tuple[str
 
 
 def _reach(address: Address) -> Api:
-    if (failure := _refuse_transport(address)) is not None:
-        raise failure
+    _check_transport(address)
     try:
         api = Api(address)
     except docker.errors.InvalidVersion as exc:
         raise _unsupported(address, "its API is older than the Docker SDK can speak") from exc
     except docker.errors.DockerException as exc:
         raise _explain(address, exc) from exc
-    except requests.exceptions.InvalidURL as exc:
-        raise EngineNotFound(
-            f"{address}: not an address", hint="write it as unix:///path or tcp://host:port"
-        ) from exc
-    if version_lt(api.api_version, MINIMUM_API):
+    except ValueError as exc:
+        raise _unsupported(address, "its API version is no version") from exc
+    if not _API_VERSION.fullmatch(api.api_version) or version_lt(api.api_version, MINIMUM_API):
         api.close()
         raise _unsupported(address, f"it speaks API {api.api_version}")
     return api
 
 
-def _refuse_transport(address: Address) -> EngineUnavailable | None:
+def _check_transport(address: Address) -> None:
+    """Raise EngineNotFound for what cannot lead to an engine at all."""
+    try:
+        parse_host(address.url, is_win32=sys.platform == "win32", tls=address.tls is not None)
+    except (docker.errors.DockerException, ValueError) as exc:
+        raise EngineNotFound(
+            f"{address}: not an address", hint="write it as unix:///path, tcp://host:port or ssh://user@host"
+        ) from exc
     if address.socket is not None and not address.socket.exists():
-        return EngineNotFound(
+        raise EngineNotFound(
             f"{address}: no such socket",
             hint="install or start Docker (https://docs.docker.com/get-docker/), or point DOCKER_HOST at your engine",
         )
     if urlsplit(address.url).scheme == "ssh" and shutil.which("ssh") is None:
-        return EngineNotFound(f"{address}: no ssh client on this machine", hint="install OpenSSH")
-    return None
+        raise EngineNotFound(f"{address}: no ssh client on this machine", hint="install OpenSSH")
 
 
 def _explain(address: Address, exc: Exception) -> EngineUnavailable:
@@ -174,7 +184,7 @@ def _explain(address: Address, exc: Exception) -> EngineUnavailable:
     refused = exc.__cause__ if isinstance(exc.__cause__, docker.errors.APIError) else None
     if refused is not None:
         return _unsupported(address, f"it answered {refused.explanation or refused}")
-    if isinstance(exc.__cause__, (KeyError, ValueError)) and cause is None:
+    if not isinstance(exc.__cause__, (requests.exceptions.ConnectionError, requests.exceptions.Timeout)):
         return _unsupported(address, "what answers there does not speak the Docker API")
     return EngineDown(
         f"{address}: does not answer ({_reason(exc)})",

@@ -55,8 +55,8 @@ _PULL_ERRORS: tuple[tuple[str, type[ImageUnavailable], str], ...] = (
         _any(
             "pull access denied",
             "repository (does not exist|name not known)",
-            "manifest (unknown|for .* not found)",
-            "name unknown",
+            "(manifest|name) unknown",
+            "not found",
             "no such image",
             r"\b404\b",
         ),
@@ -79,7 +79,7 @@ _PULL_ERRORS: tuple[tuple[str, type[ImageUnavailable], str], ...] = (
     (
         _any(
             "dial tcp|no such host|lookup|temporary failure|server misbehaving",
-            "timeout|connection (refused|reset)|network is unreachable|eof",
+            "timeout|deadline exceeded|connection (refused|reset)|network is unreachable|eof",
             r"tls handshake|proxyconnect|\b5\d\d\b",
         ),
         RegistryUnreachable,
@@ -102,8 +102,9 @@ def translate_api_error(exc: APIError, doing: str) -> DevPostgresError:
 
 def explain_pull(ref: str, text: str) -> ImageUnavailable:
     """Return why an image could not be pulled, from the registry's or the engine's words."""
+    words = text.replace(ref, "")
     for pattern, kind, hint in _PULL_ERRORS:
-        if re.search(pattern, text, re.IGNORECASE):
+        if re.search(pattern, words, re.IGNORECASE):
             return kind(f"could not pull {ref}: {text}", hint=hint)
     return ImageUnavailable(f"could not pull {ref}: {text}", hint="try `docker pull` to see what it says")
 

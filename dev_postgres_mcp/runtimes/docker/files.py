@@ -7,6 +7,8 @@ files of the server's own user, so that neither the environment nor `docker insp
 from __future__ import annotations
 
 import io
+import os
+import stat
 import tarfile
 import tempfile
 import time
@@ -85,9 +87,11 @@ def _add(archive: tarfile.TarFile, path: str, content: bytes, uid: int, gid: int
 def _add_init(archive: tarfile.TarFile, path: Path, name: str, uid: int, gid: int) -> None:
     try:
         with path.open("rb") as content:
-            entry = archive.gettarinfo(arcname=f"{INIT}/{name}".lstrip("/"), fileobj=content)
-            mode = 0o755 if entry.mode & 0o100 else 0o644
-            archive.addfile(_own(entry, uid, gid, mode, tarfile.REGTYPE), content)
+            status = os.fstat(content.fileno())
+            mode = 0o755 if status.st_mode & stat.S_IXUSR else 0o644
+            entry = _own(tarfile.TarInfo(f"{INIT}/{name}".lstrip("/")), uid, gid, mode)
+            entry.size = status.st_size
+            archive.addfile(entry, content)
     except OSError as exc:
         raise InvalidInput(f"init file {path} cannot be read: {exc.strerror}") from exc
 
