@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import json
 import socket
 import subprocess
@@ -9,6 +10,7 @@ import sys
 import tempfile
 import textwrap
 import time
+import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -120,6 +122,16 @@ def test_an_engine_that_hangs_up_is_down() -> None:
     assert caught.value.retryable
 
 
+@pytest.fixture
+def sdk_leaks_a_socket() -> Iterator[None]:
+    """docker 7.2 forgets a socket on which `connect` failed: let it be collected here, not in another test."""
+    yield
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ResourceWarning)
+        gc.collect()
+
+
+@pytest.mark.usefixtures("sdk_leaks_a_socket")
 def test_a_socket_that_nobody_listens_on_is_down(folder: Path) -> None:
     """What a killed engine leaves behind."""
     with socket.socket(socket.AF_UNIX) as listener:
