@@ -19,6 +19,7 @@ HOST = "tcp://from-host:2375"
 SETTING = "tcp://from-setting:2375"
 COLIMA = "unix:///colima/docker.sock"
 DESKTOP = "unix:///desktop/docker.sock"
+LOCAL = f"unix://{Path('/var/run/docker.sock')}"
 
 
 class Configuration:
@@ -82,9 +83,9 @@ def user(tmp_path: Path) -> Path:
         ({"context": "colima"}, "", COLIMA, "context colima"),
         ({}, "desktop-linux", DESKTOP, "context desktop-linux"),
         ({}, "colima", COLIMA, "context colima"),
-        ({}, "", "unix:///var/run/docker.sock", "default socket"),
-        ({}, "default", "unix:///var/run/docker.sock", "default socket"),
-        ({"context": "default"}, "colima", "unix:///var/run/docker.sock", "default socket"),
+        ({}, "", LOCAL, "default socket"),
+        ({}, "default", LOCAL, "default socket"),
+        ({"context": "default"}, "colima", LOCAL, "default socket"),
     ],
 )
 def test_who_names_an_engine_first_is_heard(
