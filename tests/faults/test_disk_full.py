@@ -1,0 +1,43 @@
+"""An engine whose disk is full: a create says so and leaves nothing, and works again when there is room."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+if TYPE_CHECKING:
+    from tests.faults.second_engine import SecondEngine
+
+pytestmark = pytest.mark.docker
+
+MEGABYTE = 1024**2
+
+
+@pytest.mark.parametrize("room", [0, MEGABYTE, 20 * MEGABYTE])
+def test_a_create_on_a_full_disk_says_so_and_leaves_nothing(engine: SecondEngine, room: int) -> None:
+    """Without room the engine refuses; with a little, the server itself runs out of it."""
+    engine.fill_disk(leave=room)
+    done = engine.run("postgres", "create")
+    print(f"{room // MEGABYTE} MB free: {done.stderr}")
+    assert done.returncode in {1, 7}
+    assert done.stdout == ""
+    assert "no space left on device" in done.stderr.lower()
+    assert "hint: " in done.stderr
+    assert engine.containers() == []
+    engine.free_disk()
+    instance = engine.ask("create")
+    assert engine.ask("health-check", instance["id"])["healthy"]
+
+
+def test_a_disk_that_fills_up_later_is_told_by_health_check(engine: SecondEngine) -> None:
+    instance = engine.ask("create")
+    engine.fill_disk()
+    engine.docker(
+        *("exec", instance["container_id"], "psql", "--username=postgres"),
+        *("--command=CREATE TABLE t AS SELECT md5(i::text) FROM generate_series(1, 3000000) i"),
+        check=False,
+    )
+    assert [seen["id"] for seen in engine.listed()] == [instance["id"]]
+    assert engine.ask("drop", instance["id"], "--force")["results"][0]["outcome"] == "dropped"
+    assert engine.containers() == []
