@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import shutil
+import socket
 import sys
 import threading
 from contextlib import contextmanager
@@ -28,6 +29,7 @@ from dev_postgres_mcp.runtimes.docker.failures import find_os_error, translate_a
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from pathlib import Path
 
     from dev_postgres_mcp.deadline import Deadline
     from dev_postgres_mcp.runtimes.docker.contexts import DockerEnvironment
@@ -164,13 +166,26 @@ def _check_transport(address: Address) -> None:
         raise EngineNotFound(
             f"{address}: not an address", hint="write it as unix:///path, tcp://host:port or ssh://user@host"
         ) from exc
-    if address.socket is not None and not address.socket.exists():
-        raise EngineNotFound(
-            f"{address}: no such socket",
-            hint="install or start Docker (https://docs.docker.com/get-docker/), or point DOCKER_HOST at your engine",
-        )
+    if address.socket is not None:
+        _knock(address, address.socket)
     if urlsplit(address.url).scheme == "ssh" and shutil.which("ssh") is None:
         raise EngineNotFound(f"{address}: no ssh client on this machine", hint="install OpenSSH")
+
+
+def _knock(address: Address, path: Path) -> None:
+    """Connect once to a unix socket: the system's own error says most, and the SDK would leave it open."""
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as knocking:
+        knocking.settimeout(CONNECT_TIMEOUT)
+        try:
+            knocking.connect(str(path))
+        except FileNotFoundError as exc:
+            raise EngineNotFound(
+                f"{address}: no such socket",
+                hint="install or start Docker (https://docs.docker.com/get-docker/), "
+                "or point DOCKER_HOST at your engine",
+            ) from exc
+        except OSError as exc:
+            raise _explain(address, exc) from exc
 
 
 def _explain(address: Address, exc: Exception) -> EngineUnavailable:
@@ -181,10 +196,10 @@ def _explain(address: Address, exc: Exception) -> EngineUnavailable:
             hint="join the docker group (`sudo usermod -aG docker $USER`, then log in again) "
             "or use rootless Docker; do not run this program as root for it",
         )
-    refused = exc.__cause__ if isinstance(exc.__cause__, docker.errors.APIError) else None
-    if refused is not None:
-        return _unsupported(address, f"it answered {refused.explanation or refused}")
-    if not isinstance(exc.__cause__, (requests.exceptions.ConnectionError, requests.exceptions.Timeout)):
+    if isinstance(exc.__cause__, docker.errors.APIError):
+        return _unsupported(address, f"it answered {exc.__cause__.explanation or exc.__cause__}")
+    silent = (requests.exceptions.ConnectionError, requests.exceptions.Timeout)
+    if cause is None and not isinstance(exc, OSError) and not isinstance(exc.__cause__, silent):
         return _unsupported(address, "what answers there does not speak the Docker API")
     return EngineDown(
         f"{address}: does not answer ({_reason(exc)})",
