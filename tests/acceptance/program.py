@@ -12,7 +12,7 @@ import sys
 import time
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Self
 
 import dev_postgres_mcp
 
@@ -85,6 +85,17 @@ class Program:
         there = self.having(PATH=f"{folder}:{self.environment['PATH']}", PYTHON=sys.executable)
         return replace(there, command=("sh", "-c")).run(script)
 
+    def named(self, *command: str) -> Program:
+        """Return the program as another command starts it."""
+        return replace(self, command=command)
+
+    def complete(self, words: str, *, instruction: str = "complete_bash") -> Ended:
+        """Ask for completions as a shell does that has `dev-postgres-mcp WORDS` on its line."""
+        line = f"dev-postgres-mcp {words}"
+        count = len(shlex.split(line)) - (not line.endswith(" "))
+        asked = {"_DEV_POSTGRES_MCP_COMPLETE": instruction, "COMP_WORDS": line, "COMP_CWORD": str(count)}
+        return self.having(**asked).run()
+
     def start(self, *arguments: str) -> subprocess.Popen[str]:
         """Start a command on pipes."""
         return subprocess.Popen(
@@ -137,53 +148,58 @@ class Terminal:
         import pty  # not on Windows
 
         self._master, slave = pty.openpty()
+        # The first terminal that a new session opens becomes its own, and Ctrl-C then reaches it.
         self._process = subprocess.Popen(
-            [*program.command, *arguments],
+            ["sh", "-c", 'exec "$@" <"$0" >"$0" 2>&1', os.ttyname(slave), *program.command, *arguments],
             env={**program.environment, "TERM": "xterm"},
             cwd=program.directory,
-            stdin=slave,
-            stdout=slave,
-            stderr=slave,
             start_new_session=True,
         )
-        os.close(slave)
+        self._slave = slave  # kept open until the child has ended: else an early read meets the end
         self.screen = ""
+
+    @property
+    def ended(self) -> bool:
+        """Whether the command has ended."""
+        return self._process.poll() is not None
 
     def expect(self, text: str) -> None:
         """Wait until `text` has appeared on the screen."""
         end = time.monotonic() + PATIENCE
         while text not in self.screen:
             assert time.monotonic() < end, f"{text!r} never came: {self.screen!r}"
-            assert self._read(1.0), f"{text!r} never came before the end: {self.screen!r}"
+            if not self._read(0.1):
+                assert not self.ended, f"{text!r} never came: {self.screen!r}"
 
-    def type(self, text: str) -> None:
+    def enter(self, text: str) -> None:
         """Type on the keyboard."""
         os.write(self._master, text.encode())
 
     def finish(self) -> int:
         """Wait for the end and return the exit code."""
-        while self._read(PATIENCE):
+        end = time.monotonic() + PATIENCE
+        while not self.ended:
+            assert time.monotonic() < end, f"no end: {self.screen!r}"
+            self._read(0.02)
+        while self._read(0):
             pass
-        return self._process.wait(PATIENCE)
+        return self._process.returncode
 
-    def __enter__(self) -> Terminal:
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        if self._process.poll() is None:
+        if not self.ended:
             self._process.kill()
             self._process.wait()
+        os.close(self._slave)
         os.close(self._master)
 
     def _read(self, seconds: float) -> bool:
-        """Read what is on the screen; False at its end."""
+        """Read what has come to the screen within `seconds`; False when nothing has."""
         if not select.select([self._master], [], [], seconds)[0]:
-            return self._process.poll() is None
-        try:
-            content = os.read(self._master, 65536)
-        except OSError:  # Linux says EIO when the last process has left the terminal
             return False
-        self.screen += content.decode("utf-8", "replace")
-        return bool(content)
+        self.screen += os.read(self._master, 65536).decode("utf-8", "replace")
+        return True

@@ -22,10 +22,26 @@ TOOLS = {
     "drop_postgres_instance": "Drop a PostgreSQL instance",
     "health_check_postgres": "Check a PostgreSQL instance",
 }
-INSTANCE_VIEW = (
-    "id name container_id runtime host port database username password version dsn created_at expires_at "
-    "idle_timeout status owner labels hint"
-).split()
+INSTANCE_VIEW = [
+    "id",
+    "name",
+    "container_id",
+    "runtime",
+    "host",
+    "port",
+    "database",
+    "username",
+    "password",
+    "version",
+    "dsn",
+    "created_at",
+    "expires_at",
+    "idle_timeout",
+    "status",
+    "owner",
+    "labels",
+    "hint",
+]
 ERAS = (*LEGACY, MODERN)
 SECRET = "Tr0ub4dor-and-3"
 
