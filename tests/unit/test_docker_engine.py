@@ -27,7 +27,7 @@ from dev_postgres_mcp.errors import (
 )
 from dev_postgres_mcp.runtimes.docker import DockerEnvironment, DockerOptions, DockerRuntime
 from dev_postgres_mcp.runtimes.docker.contexts import Address
-from dev_postgres_mcp.runtimes.docker.engine import find_engine
+from dev_postgres_mcp.runtimes.docker.discovery import find_engine
 from tests.helpers.engines import HANG, HANG_UP, ScriptedEngine
 from tests.helpers.stages import some_launch
 
@@ -41,7 +41,7 @@ pytestmark = pytest.mark.skipif(
 
 def reach(*urls: str) -> str:
     """Return the API version that is spoken with the first engine that answers."""
-    api, _, _ = find_engine(tuple(Address(url=url, source=f"place {n}") for n, url in enumerate(urls, 1)))
+    api = find_engine(tuple(Address(url=url, source=f"place {n}") for n, url in enumerate(urls, 1))).api
     try:
         return str(api.api_version)
     finally:
@@ -180,7 +180,8 @@ def test_the_first_that_answers_is_taken_and_the_others_are_remembered(folder: P
             Address(url=engine.url, source="second"),
             Address(url=f"unix://{folder}/b.sock", source="third"),
         )
-        api, address, tried = find_engine(places)
+        found = find_engine(places)
+        api, address, tried = found.api, found.address, found.tried
         api.close()
     assert address.source == "second"
     assert len(tried) == 1
@@ -193,14 +194,14 @@ def test_a_socket_of_somebody_else_is_permission_denied() -> None:
         import os, sys
         from dev_postgres_mcp.errors import EnginePermissionDenied
         from dev_postgres_mcp.runtimes.docker.contexts import Address
-        from dev_postgres_mcp.runtimes.docker import engine
+        from dev_postgres_mcp.runtimes.docker import discovery
         import docker, requests, urllib3, encodings.idna  # before nobody may read them any more
         if os.getuid() == 0:
             os.setgroups([])
             os.setgid(65534)
             os.setuid(65534)
         try:
-            engine.find_engine((Address(url=sys.argv[1], source="here"),))
+            discovery.find_engine((Address(url=sys.argv[1], source="here"),))
         except EnginePermissionDenied as exc:
             print(exc.explain())
     """)

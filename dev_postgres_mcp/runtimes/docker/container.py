@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from dev_postgres_mcp.runtimes.base import Launch
-    from dev_postgres_mcp.runtimes.docker.engine import Api
+    from dev_postgres_mcp.runtimes.docker.discovery import Api
 
 NAME_PREFIX = "mcp-postgres-"
 LABEL = "dev-postgres-mcp."

@@ -8,6 +8,8 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING
 
+import requests.exceptions
+
 from dev_postgres_mcp.errors import (
     DevPostgresError,
     DiskFull,
@@ -107,6 +109,14 @@ def explain_pull(ref: str, text: str) -> ImageUnavailable:
         if re.search(pattern, words, re.IGNORECASE):
             return kind(f"could not pull {ref}: {text}", hint=hint)
     return ImageUnavailable(f"could not pull {ref}: {text}", hint="try `docker pull` to see what it says")
+
+
+def tell_reason(exc: Exception) -> str:
+    """Return the shortest text that says why an engine did not answer."""
+    cause = find_os_error(exc)
+    if cause is not None and cause.strerror:
+        return cause.strerror
+    return "no answer in time" if isinstance(exc, requests.exceptions.Timeout) else type(exc).__name__
 
 
 def find_os_error(exc: BaseException | None) -> OSError | None:

@@ -21,7 +21,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
 
     from dev_postgres_mcp.deadline import Deadline
-    from dev_postgres_mcp.runtimes.docker.engine import Api, EngineConnection
+    from dev_postgres_mcp.runtimes.docker.discovery import Api
+    from dev_postgres_mcp.runtimes.docker.engine import EngineConnection
 
 _POLL = 0.1
 """Seconds between looks at the deadline while the engine is silent."""

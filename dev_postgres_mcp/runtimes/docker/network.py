@@ -14,7 +14,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from dev_postgres_mcp.deadline import Deadline
-    from dev_postgres_mcp.runtimes.docker.engine import Api, EngineConnection
+    from dev_postgres_mcp.runtimes.docker.discovery import Api
+    from dev_postgres_mcp.runtimes.docker.engine import EngineConnection
 
 NAME = "dev-postgres-mcp"
 LABEL = "dev-postgres-mcp.network"

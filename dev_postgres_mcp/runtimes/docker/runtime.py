@@ -74,19 +74,19 @@ class DockerRuntime:
 
     def engine(self) -> Engine:
         """Reach the engine and describe it."""
-        address, tried = self._connection.address()
+        found = self._connection.discover()
         with self._connection.calling("asking the engine about itself") as api:
             info, version = api.info(), api.version()
         return Engine(
             name=str(info.get("Name", "")),
-            address=address.url,
-            source=address.source,
+            address=found.address.url,
+            source=found.address.source,
             version=str(version.get("Version", "")),
             api=api.api_version,
             memory=int(info.get("MemTotal") or 0),
             cpus=int(info.get("NCPU") or 0),
             disk=str(info.get("Driver", "")),
-            tried=tried,
+            tried=found.tried,
         )
 
     def find_image(self, ref: str, *, deadline: Deadline | None = None) -> Image | None:
@@ -107,7 +107,7 @@ class DockerRuntime:
         The engine lets one container publish a port: whoever it refuses removes the container and tries
         another port.  A container that is only created holds no port yet, so the start decides.
         """
-        address, _ = self._connection.address()
+        address = self._connection.discover().address
         bind_host, host = self._hosts(address)
         lock_file = self._options.state_directory / "network.lock"
         network_id = ensure_network(self._connection, lock_file, deadline=deadline)
@@ -127,7 +127,7 @@ class DockerRuntime:
 
     def list(self, *, deadline: Deadline | None = None) -> tuple[Container, ...]:
         """Return everything of ours, oldest first."""
-        host = self._hosts(self._connection.address()[0])[1]
+        host = self._hosts(self._connection.discover().address)[1]
         with self._connection.calling("listing containers", deadline=deadline) as api:
             summaries = api.containers(all=True, filters={"label": ID_LABEL})
         ours = [container for summary in summaries if (container := read_summary(summary, host))]
@@ -135,7 +135,7 @@ class DockerRuntime:
 
     def inspect(self, container_id: str, *, deadline: Deadline | None = None) -> Container:
         """Return one container with its evidence."""
-        host = self._hosts(self._connection.address()[0])[1]
+        host = self._hosts(self._connection.discover().address)[1]
         with self._connection.calling(f"inspecting container {container_id[:12]}", deadline=deadline) as api:
             details = self._of(container_id, api.inspect_container)
         container = read_details(details, host)
@@ -186,7 +186,7 @@ class DockerRuntime:
 
     def psql(self, container_id: str, conninfo: Conninfo) -> PsqlCommand:
         """Return how to run the container's own psql over TCP, through the `docker` command."""
-        address, _ = self._connection.address()
+        address = self._connection.discover().address
         variables = conninfo.environment() | {"PGHOST": _LOOPBACK, "PGPORT": str(POSTGRES_PORT)}
         del variables["DATABASE_URL"]
         names = tuple(part for name in variables for part in ("--env", name))
