@@ -108,11 +108,12 @@ class RawSession:
     def wait_end(self) -> tuple[int, float]:
         """Wait until the process has ended; return its exit code and the seconds that it took."""
         start = time.perf_counter()
+        for (
+            reader
+        ) in self._readers:  # no polling, as a wait with a timeout would: the end of its pipes is its end
+            reader.join(PATIENCE)
         code = self.process.wait(PATIENCE)
-        seconds = time.perf_counter() - start
-        for reader in self._readers:
-            reader.join()
-        return code, seconds
+        return code, time.perf_counter() - start
 
     def __enter__(self) -> Self:
         self.greeting = self.greet()["result"]
