@@ -95,7 +95,8 @@ class SecondEngine:
         self.send(signal.SIGKILL)
         assert self._dockerd is not None
         self._dockerd.wait(PATIENCE)
-        for left in ("pid", "sock"):
+        # Its containerd dies with it, but until somebody reaps it, its pid seems to be alive.
+        for left in ("pid", "sock", "exec/containerd/containerd.pid"):
             (self.home / left).unlink(missing_ok=True)
 
     def stop(self) -> None:
@@ -185,11 +186,13 @@ class SecondEngine:
     # --- the disk -----------------------------------------------------------------------------------
 
     def fill_disk(self, leave: int = 0) -> None:
-        """Fill the disk up to `leave` bytes."""
-        fill = f"{self._mount}/filler"
-        free = self._on_disk("stat", "--file-system", "--format", "%a %S", str(self._mount)).split()
-        size = int(free[0]) * int(free[1]) - leave
-        self._on_disk("fallocate", "--length", str(size), fill)
+        """Fill the disk up to `leave` bytes; to the last block when that is nothing."""
+        filler = f"{self._mount}/filler"
+        blocks, size = self._on_disk("stat", "--file-system", "--format", "%a %S", str(self._mount)).split()
+        spare = leave or 4 * 1024**2  # the file system's own blocks for the file are among the free ones
+        self._on_disk("fallocate", "--length", str(int(blocks) * int(size) - spare), filler)
+        if not leave:
+            self._on_disk("sh", "-c", 'cat /dev/zero >>"$0" || true', filler)
 
     def free_disk(self) -> None:
         """Take away what filled it."""

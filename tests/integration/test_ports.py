@@ -20,8 +20,10 @@ from tests.integration.shell import docker, exists
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from pathlib import Path
 
     from dev_postgres_mcp.app import App
+    from dev_postgres_mcp.model import Instance
     from tests.integration.creators import Created
 
 pytestmark = pytest.mark.docker
@@ -124,16 +126,32 @@ def test_a_port_that_a_stranger_holds_is_passed_over(
         app.manager.drop([instance.id])
 
 
-def test_parallel_creates_overlap(program: App) -> None:
+def test_parallel_creates_overlap(program: App, tmp_path: Path) -> None:
     """Each waits for its own server; with a lock around that, four would take four times one."""
-    spec = build_spec(program.defaults)
+    init = tmp_path / "slow.sql"
+    init.write_text("SELECT pg_sleep(2);")  # a wait that no shortage of processors can stretch
+    spec = build_spec(program.defaults, init=init)
+    waiting: list[float] = []
+    done: list[float] = []
+
+    def create(_: int) -> Instance:
+        instance = program.manager.create(
+            spec, progress=lambda step: waiting.append(time.monotonic()) if "login" in step.message else None
+        )
+        done.append(time.monotonic())
+        return instance
+
     started = time.monotonic()
-    made = [program.manager.create(spec)]
+    made = [create(0)]
     alone = time.monotonic() - started
+    waiting.clear()
+    done.clear()
+    started = time.monotonic()
     with ThreadPoolExecutor(4) as pool:
-        started = time.monotonic()
-        made += pool.map(program.manager.create, [spec] * 4)
-        together = time.monotonic() - started
+        made += pool.map(create, range(4))
+    together = time.monotonic() - started
     program.manager.drop([instance.id for instance in made])
     print(f"one create {alone:.2f} s, four at once {together:.2f} s: {together / alone:.1f} times")
+    assert len(waiting) == 4
+    assert max(waiting) < min(done), "all four wait for their servers at the same time"
     assert together < 3.5 * alone

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import socket
+import socketserver
 import threading
 from contextlib import suppress
 from dataclasses import replace
@@ -11,8 +12,12 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from dev_postgres_mcp.app import assemble_app
+from dev_postgres_mcp.instances import build_spec
 from dev_postgres_mcp.model import Secret
-from tests.helpers.stages import DockerStage, build_app
+from dev_postgres_mcp.runtimes.docker import DockerRuntime
+from dev_postgres_mcp.settings import Settings
+from tests.helpers.stages import ROOMY, DockerStage, build_app, owner_of
 from tests.integration.queries import databases, dsn_of, roles, rows, value
 from tests.integration.shell import inspect
 
@@ -146,20 +151,32 @@ def tcp_engine(stage: DockerStage) -> Iterator[str]:
     if not address.startswith("unix://"):
         yield address
         return
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        threading.Thread(target=forward_all, args=(server, address.removeprefix("unix://")), daemon=True).start()
-        yield f"tcp://127.0.0.1:{server.getsockname()[1]}"
-        server.shutdown(socket.SHUT_RDWR)
+    with Forwarder(("127.0.0.1", 0), Forwarding) as server:
+        server.path = address.removeprefix("unix://")
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        yield f"tcp://127.0.0.1:{server.server_address[1]}"
+        server.shutdown()
+        thread.join()
 
 
-def forward_all(server: socket.socket, path: str) -> None:
-    with suppress(OSError):
-        while True:
-            client, _ = server.accept()
-            engine = socket.socket(socket.AF_UNIX)
-            engine.connect(path)
-            for source, sink in ((client, engine), (engine, client)):
-                threading.Thread(target=forward, args=(source, sink), daemon=True).start()
+class Forwarder(socketserver.ThreadingTCPServer):
+    """Listens on TCP and passes all on to a unix socket; waits for its connections when it is closed."""
+
+    path = ""
+
+
+class Forwarding(socketserver.BaseRequestHandler):
+    """One connection."""
+
+    def handle(self) -> None:
+        assert isinstance(self.server, Forwarder)
+        with socket.socket(socket.AF_UNIX) as engine:
+            engine.connect(self.server.path)
+            back = threading.Thread(target=forward, args=(engine, self.request))
+            back.start()
+            forward(self.request, engine)
+            back.join()
 
 
 def forward(source: socket.socket, sink: socket.socket) -> None:
@@ -174,15 +191,15 @@ def test_init_files_travel_through_the_engines_api(
     stage: DockerStage, tcp_engine: str, tmp_path: Path
 ) -> None:
     environment = replace(stage.options.environment, docker_host=tcp_engine)
-    with_tcp = replace(stage, options=replace(stage.options, environment=environment))
+    runtime = DockerRuntime(replace(stage.options, environment=environment))
+    app = assemble_app(
+        Settings(**ROOMY), runtime=runtime, sql=stage.sql, owner=replace(owner_of(stage), cwd="/tcp")
+    )
     try:
-        app = build_app(with_tcp)
-        from dev_postgres_mcp.instances import build_spec
-
         instance = app.manager.create(build_spec(app.defaults, init=write_init(tmp_path / "init")))
-        assert app.runtime.engine().address == tcp_engine
+        assert runtime.engine().address == tcp_engine
         assert rows(dsn_of(instance), STEPS) == [("gz",), ("sh",), ("csv",)]
         assert inspect(instance.container_id)["HostConfig"]["Binds"] is None
-    finally:
         app.manager.drop([instance.id])
+    finally:
         app.close()
