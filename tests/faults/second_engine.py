@@ -40,7 +40,7 @@ class SecondEngine:
         self._log = self.home / "dockerd.log"
         self._dockerd: subprocess.Popen[bytes] | None = None
         self._holder = self._make_namespaces()
-        self._namespace = os.readlink(f"/proc/{self._holder.pid}/ns/net")
+        self._namespace = Path(f"/proc/{self._holder.pid}/ns/net").readlink()
         self.start()
 
     def _make_namespaces(self) -> subprocess.Popen[str]:
@@ -216,7 +216,8 @@ class SecondEngine:
             self.clear()
         if self._dockerd is not None and self._dockerd.poll() is None:
             self.stop()
-        for pid in self._inhabitants():
+        inhabitants = set(self._inhabitants())
+        for pid in inhabitants.union(*map(_children, inhabitants)):
             with suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)
         self._holder.wait(PATIENCE)
@@ -231,8 +232,16 @@ class SecondEngine:
         for entry in Path("/proc").iterdir():
             if entry.name.isdigit():
                 with suppress(OSError):
-                    if os.readlink(entry / "ns/net") == self._namespace:
+                    if (entry / "ns/net").readlink() == self._namespace:
                         yield int(entry.name)
+
+
+def _children(pid: int) -> list[int]:
+    """Return the processes that a process has started: below a shim, a container's first."""
+    try:
+        return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+    except OSError:
+        return []
 
 
 def load_image(engine: SecondEngine, *images: str) -> None:

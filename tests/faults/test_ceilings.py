@@ -65,6 +65,8 @@ def test_drop_all_leaves_nothing_of_ours_and_everything_else(engine: SecondEngin
     broken = engine.ask("create")["id"]
     engine.docker("kill", f"mcp-postgres-{broken}")
     results = engine.ask("drop", "--all", "--force")["results"]
-    assert {result["id"]: result["outcome"] for result in results} == dict.fromkeys({*made, broken}, "dropped")
+    assert {result["id"]: result["outcome"] for result in results} == dict.fromkeys(
+        {*made, broken}, "dropped"
+    )
     assert engine.docker("ps", "--all", "--quiet", "--no-trunc") == foreign
     assert engine.ask("drop", "--all", "--force")["results"] == []

@@ -132,10 +132,10 @@ async def talk_across_a_crash(engine: SecondEngine) -> None:
         failed, first, text = await call("create_postgres_instance")
         assert not failed, text
         await anyio.to_thread.run_sync(engine.kill)
-        for tool, given in (("list_postgres_instances", {}), ("create_postgres_instance", {})):
-            failed, _, text = await call(tool, **given)
+        for tool in ("list_postgres_instances", "create_postgres_instance"):
+            failed, _, text = await call(tool)
             assert failed
-            assert str(engine.home) in text
+            assert "engine" in text
             assert "hint: " in text
         await anyio.to_thread.run_sync(engine.start)
         failed, listed, text = await call("list_postgres_instances")

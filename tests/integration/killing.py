@@ -52,7 +52,16 @@ def kill_while_creating(seeds: range, session: str, *, together: int = 2) -> lis
 
 def _start(session: str) -> subprocess.Popen[bytes]:
     return subprocess.Popen(
-        cli("--set", f"session={session}", "--set", "max_instances=1000", "--set", "max_total_memory=1t", "postgres", "create"),
+        cli(
+            "--set",
+            f"session={session}",
+            "--set",
+            "max_instances=1000",
+            "--set",
+            "max_total_memory=1t",
+            "postgres",
+            "create",
+        ),
         stdin=subprocess.DEVNULL,
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,

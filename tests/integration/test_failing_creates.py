@@ -10,7 +10,13 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from dev_postgres_mcp.errors import DevPostgresError, ImageUnsuitable, InitFailed, InvalidInput, ServerNotReady
+from dev_postgres_mcp.errors import (
+    DevPostgresError,
+    ImageUnsuitable,
+    InitFailed,
+    InvalidInput,
+    ServerNotReady,
+)
 from dev_postgres_mcp.instances import build_spec
 from dev_postgres_mcp.model import Secret
 from dev_postgres_mcp.parsing import new_id

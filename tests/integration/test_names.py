@@ -64,7 +64,9 @@ def accepted_username(name: str) -> bool:
 
 
 texts = st.text(
-    st.one_of(st.characters(exclude_categories=["Cs"], exclude_characters="\0"), st.sampled_from("'\"\\$%=;- ")),
+    st.one_of(
+        st.characters(exclude_categories=["Cs"], exclude_characters="\0"), st.sampled_from("'\"\\$%=;- ")
+    ),
     min_size=1,
     max_size=63,
 )

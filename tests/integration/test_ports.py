@@ -63,7 +63,9 @@ def test_twenty_servers_from_four_processes_all_work(program: App, crowd: dict[s
         assert [one.text for one in created if one.error] == []
         assert len(created) == len({one.id for one in created}) == 20
         assert len({one.port for one in created}) == 20
-        passwords = [value(one.dsn, "SELECT rolpassword FROM pg_authid WHERE rolname = 'postgres'") for one in created]
+        passwords = [
+            value(one.dsn, "SELECT rolpassword FROM pg_authid WHERE rolname = 'postgres'") for one in created
+        ]
         assert len(set(passwords)) == 20
         names = {docker("inspect", "--format", "{{.Name}}", one.container_id) for one in created}
         assert names == {f"/mcp-postgres-{one.id}" for one in created}

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 pytestmark = pytest.mark.docker
 
 
-@pytest.mark.parametrize("init_seconds", [0, 0, 0, 0.4, 0.8])
+@pytest.mark.parametrize("init_seconds", [0, 0.1, 0.3, 0.5, 0.8])
 def test_the_first_connection_works_at_the_first_try(
     create: Create, tmp_path: Path, init_seconds: float
 ) -> None:

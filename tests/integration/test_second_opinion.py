@@ -63,7 +63,9 @@ def theirs(stage: DockerStage) -> Iterator[str]:
         warnings.simplefilter("ignore", DeprecationWarning)  # newer ones moved the module
         from testcontainers.postgres import PostgresContainer
 
-        container = PostgresContainer(f"postgres:{stage.version}", username="keeper", dbname="shop", driver=None)
+        container = PostgresContainer(
+            f"postgres:{stage.version}", username="keeper", dbname="shop", driver=None
+        )
         container.with_kwargs(labels={"tests.session": stage.session})
         with container:
             yield container.get_connection_url()
@@ -111,9 +113,9 @@ def test_names_given_afterwards_make_no_difference(ours: str, create: Create) ->
         unquoted = part.replace('"', "").replace("\\", "")
         return unquoted.replace("my shop's", "shop").replace("the keeper's", "keeper")
 
-    for question in QUESTIONS:
-        answer = [tuple(plain(part) for part in row) for row in rows(dsn, QUESTIONS[question])]
+    for question in QUESTIONS.values():
+        answer = [tuple(plain(part) for part in row) for row in rows(dsn, question)]
         assert sorted(answer, key=str) == sorted(
-            ([tuple(plain(part) for part in row) for row in rows(ours, QUESTIONS[question])]), key=str
+            ([tuple(plain(part) for part in row) for row in rows(ours, question)]), key=str
         )
     assert settings_of(dsn) == settings_of(ours)

@@ -16,7 +16,7 @@ from dev_postgres_mcp.app import assemble_app
 from dev_postgres_mcp.instances import build_spec
 from dev_postgres_mcp.model import Secret
 from dev_postgres_mcp.runtimes.docker import DockerRuntime
-from dev_postgres_mcp.settings import Settings
+from dev_postgres_mcp.settings import load_settings
 from tests.helpers.stages import ROOMY, DockerStage, build_app, owner_of
 from tests.integration.queries import databases, dsn_of, roles, rows, value
 from tests.integration.shell import inspect
@@ -79,7 +79,7 @@ def test_extensions_and_settings_are_there_at_the_first_login(create: Create) ->
         settings={
             "shared_preload_libraries": "pg_stat_statements",
             "work_mem": "12MB",
-            "application_name": "it's $HOME; a \"test\"",
+            "application_name": 'it\'s $HOME; a "test"',
             "max_connections": "30",
             "fsync": "on",
         },
@@ -89,7 +89,7 @@ def test_extensions_and_settings_are_there_at_the_first_login(create: Create) ->
     assert installed == {"plpgsql", "cube", "earthdistance", "pg_stat_statements"}
     assert value(dsn, "SHOW work_mem") == "12MB"
     assert value(dsn, "SHOW fsync") == "on"
-    assert value(dsn, "SHOW application_name") == "it's $HOME; a \"test\""
+    assert value(dsn, "SHOW application_name") == 'it\'s $HOME; a "test"'
     assert value(dsn, "SELECT count(*) > 0 FROM pg_stat_statements") is True
     assert inspect(instance.container_id)["HostConfig"]["PidsLimit"] >= 80
 
@@ -192,9 +192,8 @@ def test_init_files_travel_through_the_engines_api(
 ) -> None:
     environment = replace(stage.options.environment, docker_host=tcp_engine)
     runtime = DockerRuntime(replace(stage.options, environment=environment))
-    app = assemble_app(
-        Settings(**ROOMY), runtime=runtime, sql=stage.sql, owner=replace(owner_of(stage), cwd="/tcp")
-    )
+    settings = load_settings(ROOMY).settings
+    app = assemble_app(settings, runtime=runtime, sql=stage.sql, owner=owner_of(stage))
     try:
         instance = app.manager.create(build_spec(app.defaults, init=write_init(tmp_path / "init")))
         assert runtime.engine().address == tcp_engine
