@@ -10,7 +10,7 @@ from dev_postgres_mcp.app import build_app
 from dev_postgres_mcp.parsing import new_id
 from dev_postgres_mcp.runtimes.docker.container import LABEL
 from dev_postgres_mcp.settings import load_settings
-from tests.acceptance.program import make_program
+from tests.acceptance.program import dead_engine, make_program
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -36,7 +36,7 @@ def program(docker_stage: DockerStage, tmp_path: Path) -> Program:
 @pytest.fixture
 def offline(tmp_path: Path) -> Program:
     """The program without an engine: its socket is not there."""
-    return make_program(tmp_path, f"unix://{tmp_path}/no.sock")
+    return make_program(tmp_path, dead_engine(tmp_path))
 
 
 @pytest.fixture

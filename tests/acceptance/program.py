@@ -121,6 +121,11 @@ def find_command() -> tuple[str, ...]:
     return (script,) if script else (sys.executable, "-m", "dev_postgres_mcp")
 
 
+def dead_engine(home: Path) -> str:
+    """Return an address at which no engine answers."""
+    return "npipe:////./pipe/no.sock" if sys.platform == "win32" else f"unix://{home}/no.sock"
+
+
 def make_program(home: Path, docker_host: str, **variables: str) -> Program:
     """Return the program for a user whose home is `home` and whose engine is at `docker_host`."""
     inherited = {

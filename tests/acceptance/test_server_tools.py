@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from tests.acceptance.program import make_program
+from tests.acceptance.program import dead_engine, make_program
 from tests.acceptance.wire import LEGACY, MODERN, RawSession, text_of
 
 if TYPE_CHECKING:
@@ -50,7 +50,7 @@ SECRET = "Tr0ub4dor-and-3"
 def session(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[RawSession]:
     """A conversation without an engine, for all tests that leave the server well."""
     home = tmp_path_factory.mktemp("home")
-    with RawSession(make_program(home, f"unix://{home}/no.sock"), era=request.param) as session:
+    with RawSession(make_program(home, dead_engine(home)), era=request.param) as session:
         yield session
 
 

@@ -80,6 +80,10 @@ class RawSession:
         """Wait for the answer to a request."""
         return self._wait_message(lambda message: message.get("id") == request and "method" not in message)
 
+    def answered(self, request: int) -> bool:
+        """Whether a request has been answered."""
+        return any(message.get("id") == request for message in self.messages())
+
     def wait_progress(self, request: int, text: str) -> None:
         """Wait for a progress notification of a request that begins with `text`."""
         self._wait_message(
