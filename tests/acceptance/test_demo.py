@@ -54,7 +54,7 @@ def test_an_interrupted_demo_drops_what_it_made(
             assert demo.poll() is None
         demo.send_signal(signal.SIGINT)
         rest, talk = demo.communicate()
-    assert (demo.returncode, talk) == (130, "")
+    assert (demo.returncode, talk) == (130, ""), rest
     assert "what was made is dropped" in rest
     assert left() == []
 
