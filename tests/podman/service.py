@@ -27,6 +27,7 @@ ROOTFUL_SOCKET = "/run/podman/podman.sock"
 """Where a system's own podman listens; in the service's namespace it leads to ours."""
 _CGROUPS = Path("/sys/fs/cgroup")
 _STARTUP = 20.0
+_UNSHARE = ("unshare", "--net", "--mount", "--pid", "--fork", "--kill-child", "--mount-proc")
 _SCRIPT = f"""\
 set -e
 ip link set lo up
@@ -89,8 +90,7 @@ def _start(folder: Path) -> subprocess.Popen[bytes]:
     configuration.write_text(f"[containers]\ndefault_ulimits = [{_own_limits()}]\n")
     with (folder / "log").open("wb") as log:
         return subprocess.Popen(
-            ["unshare", "--net", "--mount", "--pid", "--fork", "--kill-child", "--mount-proc"]
-            + ["sh", "-c", _SCRIPT],
+            [*_UNSHARE, "sh", "-c", _SCRIPT],
             env={**os.environ, "FOLDER": str(folder), "CONTAINERS_CONF": str(configuration)},
             stdin=subprocess.DEVNULL,
             stdout=log,
@@ -102,9 +102,7 @@ def _own_limits() -> str:
     """Return our own limits, for small machines that cannot give podman's default of a million open files."""
     named = (("nofile", resource.RLIMIT_NOFILE), ("nproc", resource.RLIMIT_NPROC))
     hard = ((name, resource.getrlimit(limit)[1]) for name, limit in named)
-    return ", ".join(
-        f'"{name}={most}:{most}"' for name, most in hard if most != resource.RLIM_INFINITY
-    )
+    return ", ".join(f'"{name}={most}:{most}"' for name, most in hard if most != resource.RLIM_INFINITY)
 
 
 def _cgroups() -> list[Path]:

@@ -43,8 +43,16 @@ http: {{addr: "{host}:{port}"}}
 
 
 @dataclass
+class Registry:
+    """A running registry, and the tag of an image in it that no test has delivered."""
+
+    port: int
+    undelivered: str = ""
+
+
+@dataclass
 class Shelf:
-    """The registry, and what tests have put there."""
+    """What a test puts into the registry and pulls from it."""
 
     port: int
     _pulled: list[str] = field(default_factory=list)
@@ -83,8 +91,8 @@ class Shelf:
 
 
 @pytest.fixture(scope="session")
-def registry(tmp_path_factory: pytest.TempPathFactory) -> Iterator[int]:
-    """The port of an empty registry."""
+def registry(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Registry]:
+    """An empty registry."""
     program = shutil.which("docker-registry")
     if program is None:
         pytest.fail("this test needs Debian's package docker-registry: `tools/test-services` installs it")
@@ -96,23 +104,23 @@ def registry(tmp_path_factory: pytest.TempPathFactory) -> Iterator[int]:
         process = subprocess.Popen([program, "serve", str(configuration)], stdout=log, stderr=log)
     try:
         _wait_until_up(port, process, folder / "log")
-        yield port
+        yield Registry(port)
     finally:
         process.terminate()
         process.wait(10)
 
 
 @pytest.fixture
-def proxy(registry: int) -> Iterator[Proxy]:
+def proxy(registry: Registry) -> Iterator[Proxy]:
     """A proxy before the registry that only forwards until a test says otherwise."""
-    with Proxy(registry).serving() as proxy:
+    with Proxy(registry.port).serving() as proxy:
         yield proxy
 
 
 @pytest.fixture
-def shelf(registry: int, docker_stage: DockerStage) -> Iterator[Shelf]:
+def shelf(registry: Registry, docker_stage: DockerStage) -> Iterator[Shelf]:
     """What is in the registry; the stage's instances go first, so that their images can go."""
-    shelf = Shelf(registry)
+    shelf = Shelf(registry.port)
     yield shelf
     docker_stage.close()
     shelf.clear(docker_stage.api)
@@ -122,6 +130,14 @@ def shelf(registry: int, docker_stage: DockerStage) -> Iterator[Shelf]:
 def absent(shelf: Shelf, proxy: Proxy, docker_stage: DockerStage) -> str:
     """The reference of an image that the registry has and the engine lacks."""
     return shelf.reference(proxy, shelf.publish(docker_stage.api, f"postgres:{docker_stage.version}"))
+
+
+@pytest.fixture
+def undelivered(registry: Registry, shelf: Shelf, proxy: Proxy, docker_stage: DockerStage) -> str:
+    """The same, of one image for all tests in which no layer gets through."""
+    if not registry.undelivered:
+        registry.undelivered = shelf.publish(docker_stage.api, f"postgres:{docker_stage.version}")
+    return shelf.reference(proxy, registry.undelivered)
 
 
 def _random_file(name: str) -> bytes:
@@ -143,7 +159,10 @@ def _free_port() -> int:
 def _wait_until_up(port: int, process: subprocess.Popen[bytes], log: Path) -> None:
     end = time.monotonic() + 15
     while time.monotonic() < end and process.poll() is None:
-        with suppress(urllib.error.URLError, OSError), urllib.request.urlopen(f"http://{LOOPBACK}:{port}/v2/"):
+        with (
+            suppress(urllib.error.URLError, OSError),
+            urllib.request.urlopen(f"http://{LOOPBACK}:{port}/v2/"),
+        ):
             return
         time.sleep(0.02)
     pytest.fail(f"docker-registry does not start: {log.read_text()}")

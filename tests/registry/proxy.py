@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
 
 LOOPBACK = "127.0.0.1"
+_GREETING = "/v2/"
 _CHUNK = 64 * 1024
 _HOP_BY_HOP = {"connection", "keep-alive", "transfer-encoding"}
 
@@ -58,6 +59,8 @@ class Script:
     """From the number of layers that were asked for so far, the bytes of this one until the connection ends."""
     cut_answers: bool = False
     """Whether the connection ends in the middle of every answer but the greeting."""
+    drop_answers: bool = False
+    """Whether every connection ends without an answer, except to the greeting."""
     stall_answers: bool = False
     """Whether nothing is answered at all for as long as the proxy lives."""
     stall_after: int | None = None
@@ -73,10 +76,11 @@ class Proxy:
         self.layer_requests = 0
         self.layer_bytes = 0
         self.hung_up = threading.Event()
+        self.flowing = threading.Event()
         self.stalled = threading.Event()
         self._closing = threading.Event()
         self._lock = threading.Lock()
-        self._server = _Server((LOOPBACK, 0), _handler(self, upstream))
+        self._server = _Server(self, upstream)
         self.port: int = self._server.server_address[1]
         self._thread = threading.Thread(target=self._server.serve_forever, args=(0.05,), daemon=True)
 
@@ -99,6 +103,7 @@ class Proxy:
     def sent(self, count: int) -> None:
         with self._lock:
             self.layer_bytes += count
+        self.flowing.set()
 
     def stall(self, hung_up: Callable[[], bool]) -> None:
         """Keep a layer waiting until the engine goes away or the test is over."""
@@ -111,94 +116,100 @@ class Proxy:
 class _Server(ThreadingHTTPServer):
     daemon_threads = True
 
+    def __init__(self, proxy: Proxy, upstream: int) -> None:
+        super().__init__((LOOPBACK, 0), _Handler)
+        self.proxy = proxy
+        self.upstream = upstream
+
     def handle_error(self, request: object, client_address: object) -> None:
         """An engine that hangs up is no error of ours."""
 
 
-def _handler(proxy: Proxy, upstream: int) -> type[BaseHTTPRequestHandler]:
-    class Handler(BaseHTTPRequestHandler):
-        protocol_version = "HTTP/1.1"
+class _Handler(BaseHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"
+    server: _Server
 
-        def do_GET(self) -> None:
-            request = Request(self.path, self.headers.get("Authorization", ""))
-            proxy.requests.append(request)
-            scripted = proxy.script.answer(request)
-            if proxy.script.stall_answers:
-                proxy.stall(self._is_hung_up)
-                self.close_connection = True
-            elif scripted is not None:
-                self._reply(scripted)
-            else:
-                self._forward()
+    def do_GET(self) -> None:
+        proxy = self.server.proxy
+        request = Request(self.path, self.headers.get("Authorization", ""))
+        proxy.requests.append(request)
+        scripted = proxy.script.answer(request)
+        if proxy.script.stall_answers:
+            self.close_connection = True
+            proxy.stall(self._is_hung_up)
+        elif proxy.script.drop_answers and self.path != _GREETING:
+            self.close_connection = True
+        elif scripted is not None:
+            self._reply(scripted)
+        else:
+            self._forward()
 
-        do_HEAD = do_GET  # noqa: N815 - the base class's spelling
+    do_HEAD = do_GET  # noqa: N815 - the base class's spelling
 
-        def log_message(self, format: str, *args: object) -> None:  # noqa: A002 - the base class's name
-            """Say nothing."""
+    def log_message(self, format: str, *args: object) -> None:  # noqa: A002 - the base class's name
+        """Say nothing."""
 
-        def _reply(self, answer: Answer) -> None:
+    def _reply(self, answer: Answer) -> None:
+        self.send_response(answer.status)
+        for name, value in answer.headers.items():
+            self.send_header(name, value)
+        self.send_header("Content-Length", str(len(answer.body)))
+        self.end_headers()
+        if self.command == "GET":
+            self.wfile.write(answer.body)
+
+    def _forward(self) -> None:
+        connection = http.client.HTTPConnection(LOOPBACK, self.server.upstream, timeout=30)
+        try:
+            connection.putrequest(self.command, self.path, skip_host=True, skip_accept_encoding=True)
+            for name, value in self.headers.items():  # Accept comes several times
+                if name.lower() not in _HOP_BY_HOP:
+                    connection.putheader(name, value)
+            connection.endheaders()
+            answer = connection.getresponse()
             self.send_response(answer.status)
-            for name, value in answer.headers.items():
-                self.send_header(name, value)
-            self.send_header("Content-Length", str(len(answer.body)))
+            for name, value in answer.getheaders():
+                if name.lower() not in _HOP_BY_HOP:
+                    self.send_header(name, value)
             self.end_headers()
             if self.command == "GET":
-                self.wfile.write(answer.body)
+                self._send_body(answer)
+        finally:
+            connection.close()
 
-        def _forward(self) -> None:
-            connection = http.client.HTTPConnection(LOOPBACK, upstream, timeout=30)
-            try:
-                connection.putrequest(self.command, self.path, skip_host=True, skip_accept_encoding=True)
-                for name, value in self.headers.items():  # Accept comes several times
-                    if name.lower() not in _HOP_BY_HOP:
-                        connection.putheader(name, value)
-                connection.endheaders()
-                answer = connection.getresponse()
-                self.send_response(answer.status)
-                for name, value in answer.getheaders():
-                    if name.lower() not in _HOP_BY_HOP:
-                        self.send_header(name, value)
-                self.end_headers()
-                if self.command == "GET" and proxy.script.cut_answers and self.path != "/v2/":
-                    self.wfile.write(answer.read()[:100])
+    def _send_body(self, answer: http.client.HTTPResponse) -> None:
+        if self.server.proxy.script.cut_answers and self.path != _GREETING:
+            self.wfile.write(answer.read()[:100])
+            self.close_connection = True
+        elif "/blobs/" in self.path and int(answer.headers["Content-Length"]) > _CHUNK:
+            self._send_layer(answer)
+        else:
+            self.wfile.write(answer.read())
+
+    def _send_layer(self, answer: http.client.HTTPResponse) -> None:
+        proxy, script, sent = self.server.proxy, self.server.proxy.script, 0
+        cut_after = script.cut_after(proxy.begin_layer())
+        try:
+            while chunk := answer.read(_CHUNK):
+                if cut_after is not None and sent >= cut_after:
                     self.close_connection = True
-                elif self.command == "GET" and "/blobs/" in self.path:
-                    self._send_layer(answer)
-                elif self.command == "GET":
-                    self.wfile.write(answer.read())
-            finally:
-                connection.close()
+                    return
+                if script.stall_after is not None and sent >= script.stall_after:
+                    self.close_connection = True
+                    proxy.stall(self._is_hung_up)
+                    return
+                self.wfile.write(chunk)
+                sent += len(chunk)
+                proxy.sent(len(chunk))
+                time.sleep(script.pause)
+        except OSError:
+            proxy.hung_up.set()
+            self.close_connection = True
 
-        def _send_layer(self, answer: http.client.HTTPResponse) -> None:
-            if int(answer.headers["Content-Length"]) <= _CHUNK:  # the image's configuration
-                self.wfile.write(answer.read())
-                return
-            script, sent = proxy.script, 0
-            cut_after = script.cut_after(proxy.begin_layer())
-            try:
-                while chunk := answer.read(_CHUNK):
-                    if cut_after is not None and sent >= cut_after:
-                        self.close_connection = True
-                        return
-                    if script.stall_after is not None and sent >= script.stall_after:
-                        proxy.stall(self._is_hung_up)
-                        self.close_connection = True
-                        return
-                    self.wfile.write(chunk)
-                    sent += len(chunk)
-                    proxy.sent(len(chunk))
-                    if script.pause:
-                        time.sleep(script.pause)
-            except OSError:
-                proxy.hung_up.set()
-                self.close_connection = True
-
-        def _is_hung_up(self) -> bool:
-            self.connection.setblocking(False)
-            with suppress(BlockingIOError):
-                if self.connection.recv(1) == b"":
-                    proxy.hung_up.set()
-                    return True
-            return False
-
-    return Handler
+    def _is_hung_up(self) -> bool:
+        self.connection.setblocking(False)
+        with suppress(BlockingIOError):
+            if self.connection.recv(1) == b"":
+                self.server.proxy.hung_up.set()
+                return True
+        return False

@@ -26,15 +26,17 @@ if TYPE_CHECKING:
 pytestmark = pytest.mark.docker
 
 SLOW = Script(pause=0.015)
-STALLED = Script(stall_after=LAYER_BYTES // 2)
+TRICKLE = Script(pause=0.5)
 DOWN = Script(answer=lambda _: Answer(503, b"down"))
 ABSENT = Script(answer=lambda _: refusal(404, "MANIFEST_UNKNOWN", "manifest unknown"))
 BUSY = Script(answer=lambda _: refusal(429, "TOOMANYREQUESTS", "slow down", Retry_After="60"))
 PRIVATE = Script(
-    answer=lambda _: refusal(401, "UNAUTHORIZED", "authentication required", WWW_Authenticate='Basic realm="x"')
+    answer=lambda _: refusal(
+        401, "UNAUTHORIZED", "authentication required", WWW_Authenticate='Basic realm="x"'
+    )
 )
 SECONDS_TO_END = 1.0
-STARTUP = 0.5
+BUSY_MACHINE = 0.5
 """Seconds that a busy machine may add to the end of a process."""
 
 
@@ -81,14 +83,14 @@ def test_a_terminal_gets_a_bar_in_bytes(program: Program, absent: str, proxy: Pr
     ],
 )
 def test_a_failed_pull_ends_with_code_6_and_a_hint(
-    program: Program, absent: str, proxy: Proxy, script: Script, said: str
+    program: Program, undelivered: str, proxy: Proxy, script: Script, said: str
 ) -> None:
     proxy.script = script
 
-    ended = program.run("postgres", "create", "--image", absent, code=6)
+    ended = program.run("postgres", "create", "--image", undelivered, code=6)
 
     assert ended.stdout == ""
-    assert f"error: could not pull {absent}" in ended.stderr
+    assert f"error: could not pull {undelivered}" in ended.stderr
     assert said in ended.stderr.partition("hint: ")[2]
     assert "Traceback" not in ended.stderr
 
@@ -96,25 +98,25 @@ def test_a_failed_pull_ends_with_code_6_and_a_hint(
 def test_an_interrupted_command_takes_the_engines_pull_with_it(
     program: Program, absent: str, proxy: Proxy
 ) -> None:
-    proxy.script = STALLED
+    proxy.script = TRICKLE
     process = program.start("postgres", "create", "--image", absent)
-    assert proxy.stalled.wait(20)
+    assert proxy.flowing.wait(20)
     start = time.monotonic()
 
     process.send_signal(signal.SIGINT)
     process.communicate(timeout=20)
 
-    assert time.monotonic() - start < SECONDS_TO_END + STARTUP
+    assert time.monotonic() - start < SECONDS_TO_END + BUSY_MACHINE
     assert process.returncode == 130
-    assert proxy.hung_up.wait(5)
+    assert proxy.hung_up.wait(3)
 
 
 def test_a_client_hears_how_far_the_pull_has_come(program: Program, absent: str, proxy: Proxy) -> None:
     proxy.script = SLOW
     heard: list[tuple[float, float | None, str | None]] = []
 
-    async def hear(done: float, total: float | None, message: str | None) -> None:
-        heard.append((done, total, message))
+    async def hear(progress: float, total: float | None, message: str | None) -> None:
+        heard.append((progress, total, message))
 
     async def talk() -> None:
         command, *arguments = program.command
@@ -148,28 +150,28 @@ def test_a_client_hears_how_far_the_pull_has_come(program: Program, absent: str,
 
 
 def test_a_model_is_told_why_a_pull_failed_and_what_to_do(
-    program: Program, absent: str, proxy: Proxy
+    program: Program, undelivered: str, proxy: Proxy
 ) -> None:
     proxy.script = PRIVATE
     with RawSession(program) as session:
-        result = session.call("create_postgres_instance", image=absent)
+        result = session.call("create_postgres_instance", image=undelivered)
 
     assert result["isError"]
-    assert f"could not pull {absent}" in text_of(result)
+    assert f"could not pull {undelivered}" in text_of(result)
     assert "docker login" in text_of(result)
 
 
 def test_a_server_that_is_ended_in_mid_pull_ends_within_a_second(
     program: Program, absent: str, proxy: Proxy
 ) -> None:
-    proxy.script = STALLED
+    proxy.script = TRICKLE
     with RawSession(program) as session:
         session.send("tools/call", name="create_postgres_instance", arguments={"image": absent})
-        assert proxy.stalled.wait(20)
+        assert proxy.flowing.wait(20)
 
         os.kill(session.process.pid, signal.SIGTERM)
         code, seconds = session.wait_end()
 
     assert code == 128 + signal.SIGTERM
-    assert seconds < SECONDS_TO_END + STARTUP
-    assert proxy.hung_up.wait(5)
+    assert seconds < SECONDS_TO_END + BUSY_MACHINE
+    assert proxy.hung_up.wait(3)

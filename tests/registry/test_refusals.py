@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import socket
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, TypeAlias
 
 import pytest
 
@@ -24,12 +24,11 @@ if TYPE_CHECKING:
 
     from dev_postgres_mcp.app import App
     from tests.helpers.stages import DockerStage
-    from tests.registry.conftest import Shelf
     from tests.registry.proxy import Proxy
 
 pytestmark = pytest.mark.docker
 
-Answers = Callable[[Request], Answer | None] if TYPE_CHECKING else Any
+Answers: TypeAlias = "Callable[[Request], Answer | None]"
 LOGIN = ("docker login",)
 TRY_LATER = ("wait", "docker login")
 NAME = ("name and tag", "docker login")
@@ -139,7 +138,7 @@ def assert_nothing_left(app: App, stage: DockerStage, image: str) -> None:
 def test_a_refusal_has_its_own_error_and_remedy(
     docker_app: App,
     docker_stage: DockerStage,
-    absent: str,
+    undelivered: str,
     proxy: Proxy,
     answers: Answers,
     kind: type[ImageUnavailable],
@@ -147,31 +146,31 @@ def test_a_refusal_has_its_own_error_and_remedy(
 ) -> None:
     proxy.script = Script(answer=answers)
 
-    error = create_refused(docker_app, absent)
+    error = create_refused(docker_app, undelivered)
 
     print(error.message)
     assert type(error) is kind
-    assert absent in error.message
+    assert undelivered in error.message
     assert [hint for hint in hints if hint not in error.hint] == []
-    assert_nothing_left(docker_app, docker_stage, absent)
+    assert_nothing_left(docker_app, docker_stage, undelivered)
 
 
 @pytest.mark.parametrize("grants", [True, False], ids=["a token that is not enough", "no token"])
 def test_a_registry_with_tokens_wants_a_login_too(
-    docker_app: App, docker_stage: DockerStage, absent: str, proxy: Proxy, grants: bool
+    docker_app: App, docker_stage: DockerStage, undelivered: str, proxy: Proxy, grants: bool
 ) -> None:
     realm = f'Bearer realm="http://{LOOPBACK}:{proxy.port}/token",service="shop"'
     wanted = refusal(401, "UNAUTHORIZED", "authentication required", WWW_Authenticate=realm)
     token = Answer(200, f'{{"token": "{TOKEN}"}}'.encode(), {"Content-Type": "application/json"})
     proxy.script = Script(answer=lambda request: token if grants and "/token" in request.path else wanted)
 
-    error = create_refused(docker_app, absent)
+    error = create_refused(docker_app, undelivered)
 
     print(error.message)
     assert type(error) is ImageUnauthorized
     assert "docker login" in error.hint
     assert TOKEN not in error.explain()
-    assert_nothing_left(docker_app, docker_stage, absent)
+    assert_nothing_left(docker_app, docker_stage, undelivered)
 
 
 def test_a_repository_that_nobody_has_is_not_found(
@@ -199,24 +198,26 @@ def test_offline_is_said_at_once(docker_app: App, docker_stage: DockerStage) -> 
     assert_nothing_left(docker_app, docker_stage, image)
 
 
-def test_the_name_of_an_image_is_no_reason(docker_app: App) -> None:
-    with socket.socket() as reserved:
-        reserved.bind((LOOPBACK, 0))
-        image = f"{LOOPBACK}:{reserved.getsockname()[1]}/forbidden/access-denied:429"
+def test_the_name_of_an_image_is_no_reason(docker_app: App, proxy: Proxy) -> None:
+    proxy.script = Script(drop_answers=True)
+    image = f"{LOOPBACK}:{proxy.port}/forbidden/access-denied:429"
 
-        assert type(create_refused(docker_app, image)) is RegistryUnreachable
-
-
-def test_a_registry_that_is_gone_in_mid_pull_is_unreachable(
-    docker_app: App, docker_stage: DockerStage, absent: str, proxy: Proxy
-) -> None:
-    proxy.script = Script(cut_answers=True)
-
-    error = create_refused(docker_app, absent)
+    error = create_refused(docker_app, image)
 
     print(error.message)
     assert type(error) is RegistryUnreachable
-    assert_nothing_left(docker_app, docker_stage, absent)
+
+
+def test_a_registry_that_is_gone_in_mid_pull_is_unreachable(
+    docker_app: App, docker_stage: DockerStage, undelivered: str, proxy: Proxy
+) -> None:
+    proxy.script = Script(cut_answers=True)
+
+    error = create_refused(docker_app, undelivered)
+
+    print(error.message)
+    assert type(error) is RegistryUnreachable
+    assert_nothing_left(docker_app, docker_stage, undelivered)
 
 
 @pytest.mark.torture  # the engine tries five times more, with longer and longer pauses: 75 s
