@@ -25,7 +25,7 @@ SUMMARY = $(PYTHON) tools/summary.py
 .DEFAULT_GOAL := help
 .SUFFIXES:
 .DELETE_ON_ERROR:
-.PHONY: help setup engine demo format lint test test-unit test-contract test-docker torture inspect \
+.PHONY: help setup engine demo format lint test test-unit test-contract test-docker torture compare inspect \
 	contracts lock wheel test-wheel checksums notes check-tag publish release clean
 
 help: ## list the targets
@@ -89,6 +89,9 @@ test-docker: setup engine ## only the tests that need a real engine
 torture: setup engine ## the tests that need many seeds (TORTURE_SEEDS=200), for minutes
 	@status=0; TORTURE_SEEDS=$(TORTURE_SEEDS) $(PYTEST) -m torture --junitxml=build/junit-torture.xml || status=1; \
 	$(SUMMARY) build/junit-torture.xml || status=1; exit $$status
+
+compare: setup engine ## create and drop beside testcontainers, alternately in one run (minutes)
+	$(BIN)/python benchmarks/compare.py
 
 inspect: setup engine ## the MCP Inspector against our server over stdio: list, create, drop (needs npm)
 	tools/inspector/run $(BIN)/dev-postgres-mcp

@@ -12,7 +12,7 @@ from dev_postgres_mcp.instances.quota import Quota
 from dev_postgres_mcp.model import Limits, Owner, Secret
 from dev_postgres_mcp.runtimes.docker import DockerEnvironment, DockerOptions, DockerRuntime
 from dev_postgres_mcp.settings import read_surroundings
-from dev_postgres_mcp.sql.server import PostgresServer
+from dev_postgres_mcp.sql.client import PsycopgSql
 
 if TYPE_CHECKING:
     from dev_postgres_mcp.runtimes.base import Runtime
@@ -60,7 +60,7 @@ def build_app(settings: Settings, *, session: str, program: str) -> App:
         cwd=surroundings.cwd,
         process=f"{surroundings.host}:{surroundings.pid} {program}",
     )
-    return assemble_app(settings, runtime=runtime, sql=PostgresServer(), owner=owner)
+    return assemble_app(settings, runtime=runtime, sql=PsycopgSql(), owner=owner)
 
 
 def assemble_app(settings: Settings, *, runtime: Runtime, sql: Sql, owner: Owner) -> App:

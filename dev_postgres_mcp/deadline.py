@@ -8,11 +8,51 @@ from __future__ import annotations
 
 import threading
 import time
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
 
 from dev_postgres_mcp.errors import Cancelled, DeadlineExceeded
 
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from contextlib import AbstractContextManager
+
 UNDO_SECONDS = 5.0
 """Kept back from a verb's time, so that undoing a failed one still fits into it."""
+
+
+class Switch:
+    """Turned once, by any thread; runs what was hung on it."""
+
+    def __init__(self) -> None:
+        """Nothing is hung on it yet."""
+        self.turned = threading.Event()
+        self._actions: list[Callable[[], None]] = []
+        self._lock = threading.Lock()
+
+    def turn(self) -> None:
+        """Turn it; a second time does nothing."""
+        with self._lock:
+            self.turned.set()
+            actions, self._actions = self._actions, []
+        for action in actions:
+            action()
+
+    @contextmanager
+    def holding(self, action: Callable[[], None]) -> Iterator[None]:
+        """Hang `action` on it for a while."""
+        with self._lock:
+            late = self.turned.is_set()
+            if not late:
+                self._actions.append(action)
+        if late:
+            action()
+        try:
+            yield
+        finally:
+            with self._lock:
+                if action in self._actions:
+                    self._actions.remove(action)
 
 
 class Deadline:
@@ -23,11 +63,15 @@ class Deadline:
         self.seconds = seconds
         self._end = time.monotonic() + seconds
         self._reserve = reserve
-        self._cancelled = threading.Event()
+        self._switch = Switch()
 
     def cancel(self) -> None:
         """End it now; whoever waits on it wakes up."""
-        self._cancelled.set()
+        self._switch.turn()
+
+    def on_cancel(self, action: Callable[[], None]) -> AbstractContextManager[None]:
+        """Run `action` on the canceller's thread when it is cancelled within this block, at once if it is already."""
+        return self._switch.holding(action)
 
     def remaining(self) -> float:
         """Return the seconds that are left, never negative."""
@@ -35,18 +79,18 @@ class Deadline:
 
     def check(self, doing: str) -> None:
         """Raise Cancelled or DeadlineExceeded when there is no time left for `doing`."""
-        if self._cancelled.is_set():
+        if self._switch.turned.is_set():
             raise Cancelled(f"cancelled while {doing}")
         if self.remaining() <= 0:
             raise DeadlineExceeded(
-                f"gave up after {self.seconds - self._reserve:g} s while {doing}",
+                f"gave up while {doing}: the {self.seconds:g} s that it may take are over",
                 hint="the engine may be busy or stuck: check `dev-postgres-mcp doctor`, "
                 "or raise the setting `create_timeout` or `pull_timeout`",
             )
 
     def sleep(self, seconds: float) -> None:
         """Wait, but not longer than the deadline and not after a cancel."""
-        self._cancelled.wait(min(seconds, self.remaining()))
+        self._switch.turned.wait(min(seconds, self.remaining()))
 
     def part(self, seconds: float, *, undoable: bool = False) -> Deadline:
         """Return a deadline of at most `seconds` that is cancelled together with this one.
@@ -55,7 +99,7 @@ class Deadline:
         """
         seconds = min(seconds, self.remaining())
         shorter = Deadline(seconds, reserve=min(UNDO_SECONDS, seconds / 2) if undoable else 0.0)
-        shorter._cancelled = self._cancelled
+        shorter._switch = self._switch
         return shorter
 
     def undoing(self) -> Deadline:

@@ -67,7 +67,7 @@ class Limits:
 
 @dataclass(frozen=True, kw_only=True)
 class InstanceSpec:
-    """What a caller asked for.  `image` wins over `version`; `init` is a file or directory to run once."""
+    """What a caller asked for. `image` is always whole; `version` is empty when the caller named it."""
 
     version: str
     image: str
@@ -80,7 +80,15 @@ class InstanceSpec:
     labels: Mapping[str, str] = field(default_factory=dict)
     extensions: tuple[str, ...] = ()
     settings: Mapping[str, str] = field(default_factory=dict)
-    init: Path | None = None
+    init: tuple[InitFile, ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
+class InitFile:
+    """A file that the image runs once, or that such a file needs; `name` is its path in the init directory."""
+
+    path: Path
+    name: str
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -140,7 +148,7 @@ class Evidence:
 
     def summary(self) -> str:
         """Return the evidence as lines for an error text, the log tail last."""
-        killed = ", killed for want of memory" if self.oom_killed else ""
+        killed = ", out of memory (OOM)" if self.oom_killed else ""
         tail = f"\nlast log lines:\n{self.log_tail}" if self.log_tail else ""
         return f"exit code {self.exit_code}{killed}{tail}"
 
@@ -172,13 +180,14 @@ class Instance:
 
 @dataclass(frozen=True, kw_only=True)
 class ServerFacts:
-    """What a live server says of itself after a login."""
+    """What a live server says of itself; `latency` is the time of connect, login and one query."""
 
     version: str
     uptime: float
     connections: int
     max_connections: int
     database_size: int
+    latency: float
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -191,11 +200,10 @@ class Usage:
 
 @dataclass(frozen=True, kw_only=True)
 class Health:
-    """The answer of a health check; `facts` and `latency` only when the login worked."""
+    """The answer of a health check; `facts` only when the login worked."""
 
     instance: Instance
     healthy: bool
-    latency: float | None = None
     facts: ServerFacts | None = None
     usage: Usage | None = None
     hint: str = ""
@@ -218,7 +226,7 @@ class Drop:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Fleet:
+class InstanceList:
     """All instances of one engine, with what they sum up to and what is allowed."""
 
     instances: tuple[Instance, ...]

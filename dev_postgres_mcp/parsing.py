@@ -30,6 +30,12 @@ MAX_SIZE = 2**62
 _SIZE = re.compile(r"(\d+(?:\.\d+)?)\s*([kmgt]?)(?:i?b)?", re.IGNORECASE)
 _FACTOR = {"": 1, "k": 1024, "m": 1024**2, "g": 1024**3, "t": 1024**4}
 _SETTING = re.compile(r"[A-Za-z_][A-Za-z0-9_$]*(\.[A-Za-z_][A-Za-z0-9_$]*)*")
+MAX_IMAGE_LENGTH = 512
+_PART = r"[a-z0-9]+(?:(?:[._]|__|-+)[a-z0-9]+)*"
+_IMAGE = re.compile(
+    rf"(?:(?:[A-Za-z0-9](?:[A-Za-z0-9.-]*[A-Za-z0-9])?|\[[0-9a-fA-F:]+\])(?::\d{{1,5}})?/)?{_PART}(?:/{_PART})*(?::\w[\w.-]{{0,127}})?(?:@sha256:[0-9a-f]{{64}})?",
+    re.ASCII,
+)
 _OURS = {
     "port",
     "listen_addresses",
@@ -190,6 +196,21 @@ def check_settings(settings: dict[str, str]) -> dict[str, str]:
 
 def _is_unicode(text: str) -> bool:
     return not any("\ud800" <= char <= "\udfff" for char in text)
+
+
+def hide_userinfo(text: str) -> str:
+    """Strike out the password of a URL such as tcp://user:password@host."""
+    return re.sub(r"(?<=://)([^/@:]*):[^/@]*@", r"\1:***@", text)
+
+
+def check_image(text: str) -> str:
+    """Return an image reference (grammar: distribution/reference), which the SDK pastes into a URL."""
+    if len(text) > MAX_IMAGE_LENGTH or _IMAGE.fullmatch(text) is None:
+        raise InvalidInput(
+            f"{shorten(text)!r} is no image reference",
+            hint="write it as postgres:17 or pgvector/pgvector:pg17, the name in lower case",
+        )
+    return text
 
 
 def shorten(text: str, limit: int = 60) -> str:

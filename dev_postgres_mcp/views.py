@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 from dev_postgres_mcp.instances.diagnosis import Finding, Verdict
-from dev_postgres_mcp.model import Drop, Evidence, Fleet, Health, Instance, Owner
+from dev_postgres_mcp.model import Drop, Evidence, Health, Instance, InstanceList, Owner
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -105,7 +105,7 @@ class HealthView(View):
     memory_bytes: int | None = Field(description="Memory in use.")
     memory_limit_bytes: int | None = Field(description="Memory that it may use.")
     exit_code: int | None = Field(description="Exit code of a dead server.")
-    oom_killed: bool = Field(description="Whether it was killed for want of memory.")
+    oom_killed: bool = Field(description="Whether it was out of memory.")
     log_tail: str | None = Field(description="Last log lines of a dead server.")
     hint: str | None = Field(description="What to do next, when there is something to do.")
 
@@ -150,19 +150,19 @@ def view_instance(instance: Instance) -> InstanceView:
     )
 
 
-def view_fleet(fleet: Fleet) -> InstanceListView:
+def view_list(listing: InstanceList) -> InstanceListView:
     """Return the view of a list, without a secret."""
     return InstanceListView(
         instances=[
             ListedInstanceView(
                 **_shared(instance), dsn=instance.conninfo.redacted_dsn() if instance.conninfo else None
             )
-            for instance in fleet.instances
+            for instance in listing.instances
         ],
-        count=len(fleet.instances),
-        max_instances=fleet.max_instances,
-        memory_bytes=fleet.memory,
-        max_memory_bytes=fleet.max_memory,
+        count=len(listing.instances),
+        max_instances=listing.max_instances,
+        memory_bytes=listing.memory,
+        max_memory_bytes=listing.max_memory,
     )
 
 
@@ -180,7 +180,7 @@ def view_health(health: Health) -> HealthView:
         id=health.instance.id,
         healthy=health.healthy,
         status=health.instance.status.value,
-        latency_seconds=health.latency,
+        latency_seconds=facts.latency if facts else None,
         server_version=facts.version if facts else None,
         uptime_seconds=facts.uptime if facts else None,
         connections=facts.connections if facts else None,

@@ -84,8 +84,8 @@ async def put_away(client: Client) -> None:
 
 async def ours(client: Client) -> list[dict[str, Any]]:
     """Return the listed instances that this run has made."""
-    fleet = await call(client, "list_postgres_instances")
-    return [instance for instance in fleet["instances"] if instance["labels"] == LABELS]
+    listing = await call(client, "list_postgres_instances")
+    return [instance for instance in listing["instances"] if instance["labels"] == LABELS]
 
 
 async def call(client: Client, tool: str, **arguments: object) -> dict[str, Any]:

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import signal
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
@@ -15,14 +14,11 @@ from dev_postgres_mcp.cli.doctor import DOCTOR_EXAMPLES, doctor
 from dev_postgres_mcp.cli.exits import exit_code
 from dev_postgres_mcp.cli.invocation import Invocation
 from dev_postgres_mcp.cli.mcp import mcp_app
-from dev_postgres_mcp.cli.options import FormatOption, OutputFormat
+from dev_postgres_mcp.cli.options import FormatOption, OutputFormat, QuietOption
 from dev_postgres_mcp.cli.postgres import postgres_app
 from dev_postgres_mcp.cli.render import show_version, talk
 from dev_postgres_mcp.errors import DevPostgresError
 from dev_postgres_mcp.parsing import parse_pairs
-
-if TYPE_CHECKING:
-    from types import FrameType
 
 EPILOG = """\b
 Examples:
@@ -59,14 +55,14 @@ app.command("doctor", epilog=DOCTOR_EXAMPLES)(doctor)
 
 
 @app.command("version", epilog="\b\nExample:\n  dev-postgres-mcp version --format json")
-def version(form: FormatOption = OutputFormat.TABLE) -> None:
+def version(*, form: FormatOption = OutputFormat.TABLE, quiet: QuietOption = False) -> None:
     """Show the version of this program."""
-    show_version(__version__, form)
+    show_version(__version__, form, quiet=quiet)
 
 
 def _print_version(*, wanted: bool) -> None:
     if wanted:
-        show_version(__version__, OutputFormat.TABLE)
+        show_version(__version__, OutputFormat.TABLE, quiet=False)
         raise typer.Exit
 
 
@@ -98,27 +94,14 @@ def root(
     flags = {"docker_host": docker_host, "ports": ports, "log_level": log_level, "log_format": log_format}
     given: dict[str, object] = {name: value for name, value in flags.items() if value is not None}
     context.obj = Invocation(
-        arguments=given | parse_pairs(set_ or (), what="setting"), config=config, env_file=env_file
+        arguments=given | parse_pairs(set_ or (), what="program setting"), config=config, env_file=env_file
     )
 
 
 def main() -> None:
     """Run the program; never returns.  Typer answers for usage, Ctrl-C and a reader of stdout that has gone."""
-    _end_on_signals()
     try:
-        app()
+        app(prog_name="dev-postgres-mcp")
     except DevPostgresError as exc:
         talk(f"error: {exc.explain()}")
         sys.exit(exit_code(exc))
-
-
-def _end_on_signals() -> None:
-    """Let SIGTERM and SIGHUP end a command as Ctrl-C does: what it began is undone."""
-
-    def end(number: int, _: FrameType | None) -> None:
-        signal.signal(number, signal.SIG_IGN)
-        raise SystemExit(128 + number)
-
-    for name in ("SIGTERM", "SIGHUP"):
-        if hasattr(signal, name):
-            signal.signal(getattr(signal, name), end)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -21,17 +21,22 @@ from dev_postgres_mcp.cli.options import (
 )
 from dev_postgres_mcp.cli.progress import ProgressTalk
 from dev_postgres_mcp.cli.render import (
+    printable,
     show_drops,
-    show_fleet,
     show_health,
     show_instance,
     show_lines,
+    show_list,
     show_text,
     talk,
 )
+from dev_postgres_mcp.cli.signals import run_undoable
 from dev_postgres_mcp.errors import InvalidInput
 from dev_postgres_mcp.model import Secret
 from dev_postgres_mcp.parsing import parse_pairs
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 MAX_PASSWORD_FILE = 4096
 
@@ -116,10 +121,12 @@ def create(
             cpus=cpus,
             labels=parse_pairs(label or (), what="label"),
             extensions=extension or (),
-            settings=parse_pairs(setting or (), what="setting"),
+            settings=parse_pairs(setting or (), what="PostgreSQL setting"),
             init=init,
         )
-        instance = app.manager.create(spec, progress=progress)
+        instance = run_undoable(
+            lambda deadline: app.manager.create(spec, progress=progress, deadline=deadline)
+        )
     show_instance(view_instance(instance), instance.conninfo, form, quiet=quiet)
 
 
@@ -135,11 +142,11 @@ def list_(
     context: typer.Context, *, form: FormatOption = OutputFormat.TABLE, quiet: QuietOption = False
 ) -> None:
     """List every instance on the engine, without passwords."""
-    from dev_postgres_mcp.views import view_fleet
+    from dev_postgres_mcp.views import view_list
 
     with invocation_of(context).app("postgres list") as app:
-        view = view_fleet(app.manager.list())
-    show_fleet(view, form, quiet=quiet)
+        view = view_list(app.manager.list())
+    show_list(view, form, quiet=quiet)
 
 
 @postgres_app.command(
@@ -194,10 +201,10 @@ def drop(
     if bool(instances) == all_:
         raise InvalidInput("name the instances to drop, or give --all", hint="`postgres list` shows them")
     with invocation_of(context).app("postgres drop") as app:
-        refs = instances or [found.id for found in app.manager.list().instances]
-        if refs and not force and sys.stdin.isatty():
-            typer.confirm(f"Drop {', '.join(refs)} with all data?", abort=True, err=True)
-        view = view_drops(app.manager.drop(refs))
+        manager = app.manager
+        if sys.stdin.isatty() and not force:
+            _confirm(manager.name_all(instances or manager.complete("")))
+        view = view_drops(manager.drop_all() if all_ else manager.drop(instances or ()))
     show_drops(view, form, quiet=quiet)
 
 
@@ -275,6 +282,12 @@ def psql(
         command = app.manager.psql(instance)
     words = arguments or []
     raise typer.Exit(run_psql(command, words[1:] if words[:1] == ["--"] else words))
+
+
+def _confirm(names: Sequence[str]) -> None:
+    if names:
+        listed = "".join(f"\n  {printable(name)}" for name in names)
+        typer.confirm(f"This drops with all data:{listed}\nGo on?", abort=True, err=True)
 
 
 def _read_password(source: str | None) -> Secret | None:

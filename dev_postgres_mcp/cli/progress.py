@@ -22,6 +22,7 @@ class ProgressTalk:
         """Be silent when `quiet`."""
         self._quiet = quiet
         self._bar: Bar | None = None
+        self._with_bytes = False
         self._said = ""
 
     def __call__(self, progress: Progress) -> None:
@@ -46,24 +47,34 @@ class ProgressTalk:
             self._bar.stop()
 
     def _draw(self, progress: Progress) -> None:
-        if self._bar is None:
-            self._bar = _make_bar()
+        with_bytes = progress.total > 0
+        if self._bar is None or with_bytes != self._with_bytes:
+            self.__exit__(None, None, None)
+            self._bar, self._with_bytes = _make_bar(with_bytes=with_bytes), with_bytes
+            self._bar.add_task(progress.message)
             self._bar.start()
-            self._bar.add_task("", total=None)
-        task = self._bar.tasks[0].id
         self._bar.update(
-            task, description=progress.message, completed=progress.done, total=progress.total or None
+            self._bar.tasks[0].id,
+            description=progress.message,
+            completed=progress.done,
+            total=progress.total or None,
         )
 
 
-def _make_bar() -> Bar:
+def _make_bar(*, with_bytes: bool) -> Bar:
+    """Return a bar for known sizes, else a spinner; both with the time that has passed."""
     from rich.console import Console
-    from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn
-
-    return Progress(
-        TextColumn("{task.description}", markup=False),
-        BarColumn(),
-        DownloadColumn(binary_units=True),
-        console=Console(stderr=True),
-        transient=True,
+    from rich.progress import (
+        BarColumn,
+        DownloadColumn,
+        Progress,
+        SpinnerColumn,
+        TextColumn,
+        TimeElapsedColumn,
     )
+
+    text = TextColumn("{task.description}", markup=False)
+    columns = (
+        (text, BarColumn(), DownloadColumn(binary_units=True)) if with_bytes else (SpinnerColumn(), text)
+    )
+    return Progress(*columns, TimeElapsedColumn(), console=Console(stderr=True), transient=True)

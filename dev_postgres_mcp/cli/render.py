@@ -5,13 +5,14 @@ from __future__ import annotations
 import json
 import platform
 import shlex
-import sys
 from datetime import UTC, datetime
+from itertools import zip_longest
 from typing import TYPE_CHECKING
 
 import typer
 
 from dev_postgres_mcp.cli.options import InstanceFormat, OutputFormat
+from dev_postgres_mcp.errors import ServerNotReady
 from dev_postgres_mcp.parsing import render_size
 
 if TYPE_CHECKING:
@@ -22,8 +23,6 @@ if TYPE_CHECKING:
     from dev_postgres_mcp.model import Conninfo
     from dev_postgres_mcp.views import DropListView, HealthView, InstanceListView, InstanceView
 
-_WIDE = 1000
-"""Columns of a table that is not written to a terminal: nothing is wrapped or cut."""
 _UNITS = ((86_400, "d"), (3_600, "h"), (60, "min"))
 
 
@@ -60,19 +59,21 @@ def show_table(heads: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
     _show_rows(heads, rows)
 
 
-def show_version(version: str, form: OutputFormat) -> None:
+def show_version(version: str, form: OutputFormat, *, quiet: bool) -> None:
     """Write our version, with what it runs on in JSON."""
     if form is OutputFormat.JSON:
         about = {"version": version, "python": platform.python_version(), "platform": platform.platform()}
         typer.echo(json.dumps(about, indent=2))
     else:
-        typer.echo(f"dev-postgres-mcp {version}")
+        typer.echo(version if quiet else f"dev-postgres-mcp {version}")
 
 
 def show_instance(
     view: InstanceView, conninfo: Conninfo | None, form: InstanceFormat, *, quiet: bool
 ) -> None:
-    """Write one instance; url and env write nothing for an instance that cannot be connected to."""
+    """Write one instance; url and env only of one that can be connected to, else ServerNotReady."""
+    if form in {InstanceFormat.URL, InstanceFormat.ENV} and (conninfo is None or view.status == "exited"):
+        raise ServerNotReady(f"{view.id} is {view.status} and cannot be connected to", hint=view.hint or "")
     if form is InstanceFormat.JSON:
         show_json(view)
     elif form is InstanceFormat.URL:
@@ -90,7 +91,7 @@ def show_instance(
         show_pairs(shown | {"owner": owner} | ({"labels": labels} if labels else {}), OutputFormat.TABLE)
 
 
-def show_fleet(view: InstanceListView, form: OutputFormat, *, quiet: bool) -> None:
+def show_list(view: InstanceListView, form: OutputFormat, *, quiet: bool) -> None:
     """Write the list, and what it sums up to on stderr."""
     if form is OutputFormat.JSON:
         show_json(view)
@@ -149,7 +150,7 @@ def show_health(view: HealthView, form: OutputFormat) -> None:
             f"{render_size(view.memory_bytes or 0)} of {render_size(view.memory_limit_bytes or 0)}"
         )
     if view.exit_code is not None:
-        lines["exit code"] = f"{view.exit_code}{' (killed for want of memory)' if view.oom_killed else ''}"
+        lines["exit code"] = f"{view.exit_code}{' (out of memory)' if view.oom_killed else ''}"
     if view.hint:
         lines["hint"] = view.hint
     show_pairs(lines, OutputFormat.TABLE)
@@ -173,16 +174,15 @@ def printable(text: str) -> str:
 
 
 def _show_rows(heads: Sequence[str] | None, rows: Iterable[Sequence[str]]) -> None:
-    from rich.console import Console
-    from rich.table import Table
-    from rich.text import Text
+    """Write columns that are as wide as their cells: what a person copies is never cut or wrapped by us."""
+    from rich.cells import cell_len
 
-    table = Table(
-        *(heads or ()), box=None, pad_edge=False, show_header=heads is not None, header_style="bold"
-    )
-    for row in rows:
-        table.add_row(*(Text(printable(cell)) for cell in row))
-    console = Console(width=None if sys.stdout.isatty() else _WIDE, highlight=False)
-    with console.capture() as lines:
-        console.print(table)
-    typer.echo("\n".join(line.rstrip() for line in lines.get().splitlines()))
+    cells = [[printable(cell).splitlines() or [""] for cell in row] for row in rows]
+    lines = [
+        *([list(heads)] if heads else []),
+        *(line for row in cells for line in zip_longest(*row, fillvalue="")),
+    ]
+    widths = [max(map(cell_len, column)) for column in zip(*lines, strict=True)]
+    for line in lines:
+        padded = (cell + " " * (width - cell_len(cell)) for cell, width in zip(line, widths, strict=True))
+        typer.echo("  ".join(padded).rstrip())

@@ -44,17 +44,31 @@ def diagnose(runtime: Runtime, *, image: str, ports: range, quota: Quota) -> tup
     except DevPostgresError as exc:
         return (Finding(check="engine", verdict=Verdict.ERROR, detail=exc.message, remedy=exc.hint),)
     return (
-        Finding(
-            check="engine", verdict=Verdict.OK, detail=f"{runtime.name} {engine.version} ({engine.name})"
-        ),
-        Finding(check="address", verdict=Verdict.OK, detail=f"{engine.address} ({engine.source})"),
+        _engine(runtime, engine),
+        Finding(check="context", verdict=Verdict.OK, detail=_context(engine)),
+        Finding(check="address", verdict=Verdict.OK, detail=engine.address),
         Finding(check="api", verdict=Verdict.OK, detail=engine.api),
         _image(image, present=present),
         _ports(ports, containers),
         _instances(quota, containers),
         _memory(engine, quota, containers),
-        _psql(runtime),
+        *([_psql(runtime)] if runtime.capabilities.psql else []),
     )
+
+
+def _engine(runtime: Runtime, engine: Engine) -> Finding:
+    size = f", {engine.cpus} CPUs, {render_size(engine.memory)}" if engine.memory else ""
+    disk = f", {engine.disk}" if engine.disk else ""
+    return Finding(
+        check="engine",
+        verdict=Verdict.OK,
+        detail=f"{runtime.name} {engine.version} on {engine.name}{size}{disk}",
+    )
+
+
+def _context(engine: Engine) -> str:
+    tried = f"; before it: {'; '.join(engine.tried)}" if engine.tried else ""
+    return engine.context + tried
 
 
 def _image(image: str, *, present: bool) -> Finding:
@@ -71,7 +85,7 @@ def _image(image: str, *, present: bool) -> Finding:
 def _ports(ports: range, containers: Sequence[Container]) -> Finding:
     used = {container.endpoint.port for container in containers if container.running} & set(ports)
     free = len(ports) - len(used)
-    detail = f"{free} of {len(ports)} free of our own in {ports[0]}-{ports[-1]}"
+    detail = f"{free} of {len(ports)} in {ports[0]}-{ports[-1]} not used by instances"
     if free:
         return Finding(check="ports", verdict=Verdict.OK, detail=detail)
     return Finding(
@@ -108,12 +122,12 @@ def _memory(engine: Engine, quota: Quota, containers: Sequence[Container]) -> Fi
 
 
 def _psql(runtime: Runtime) -> Finding:
-    program = "docker"
-    if not runtime.capabilities.psql or shutil.which(program):
+    program = runtime.capabilities.psql
+    if shutil.which(program):
         return Finding(check="psql", verdict=Verdict.OK, detail="`postgres psql` works")
     return Finding(
         check="psql",
         verdict=Verdict.WARNING,
         detail=f"`postgres psql` needs the `{program}` command, which is not on PATH",
-        remedy="install the Docker command line, or connect with any client by `postgres get --format url`",
+        remedy="install it, or connect with any client by `dev-postgres-mcp postgres get ID --format url`",
     )

@@ -12,31 +12,31 @@ if TYPE_CHECKING:
 
     from dev_postgres_mcp.runtimes.base import Container
 
-CONTAINER_PREFIX = "mcp-postgres-"
-
 
 def find_container(
     ref: str, containers: Sequence[Container], names: Callable[[], Mapping[str, str]]
 ) -> Container:
     """Return the one container that `ref` names.
 
-    The exact beats the abbreviated: id, container name, display name, container id, then unique prefixes of
-    the id and of the container id.  `names` (display name by id) costs reads and is asked for only when needed.
-    Raises InstanceNotFound, or AmbiguousReference with the candidates.
+    The exact beats the abbreviated: id, container name or container id, display name, then a unique prefix of
+    the id, then of the container id.  `names` (display name by id) costs a read of every record and is asked
+    for only where an id does not settle it.  Raises InstanceNotFound, or AmbiguousReference with the candidates.
     """
-    tiers: tuple[Callable[[Container], bool], ...] = (
-        lambda container: ref in {container.id, CONTAINER_PREFIX + container.id, container.container_id},
-        lambda container: names().get(container.id) == ref,
-        lambda container: container.id.startswith(ref),
-        lambda container: container.container_id.startswith(ref),
+    exact = [one for one in containers if ref in {one.id, one.name, one.container_id}]
+    if exact:
+        return exact[0]
+    known = names() if ref and containers else {}
+    tiers = (
+        [one for one in containers if known.get(one.id) == ref],
+        [one for one in containers if one.id.startswith(ref)],
+        [one for one in containers if one.container_id.startswith(ref)],
     )
-    for matches in tiers if ref else ():
-        found = [container for container in containers if matches(container)]
-        if len(found) == 1:
-            return found[0]
-        if found:
-            raise _ambiguous(ref, found, names())
-    raise InstanceNotFound(f"no instance answers to {shorten(ref)!r}")
+    found = next((tier for tier in tiers if tier and ref), [])
+    if not found:
+        raise InstanceNotFound(f"no instance answers to {shorten(ref)!r}")
+    if len(found) > 1:
+        raise _ambiguous(ref, found, known)
+    return found[0]
 
 
 def _ambiguous(ref: str, found: Sequence[Container], names: Mapping[str, str]) -> AmbiguousReference:

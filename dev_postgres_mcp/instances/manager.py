@@ -13,14 +13,20 @@ from math import inf
 from typing import TYPE_CHECKING
 
 from dev_postgres_mcp.deadline import Deadline
-from dev_postgres_mcp.errors import DevPostgresError, InstanceNotFound, LoginFailed
+from dev_postgres_mcp.errors import (
+    DevPostgresError,
+    EngineFailed,
+    InstanceNotFound,
+    LoginFailed,
+    ServerNotReady,
+)
 from dev_postgres_mcp.instances.lookup import find_container
 from dev_postgres_mcp.instances.observation import Observer, describe
 from dev_postgres_mcp.instances.quota import Quota, sum_memory
 from dev_postgres_mcp.instances.readiness import wait_ready
-from dev_postgres_mcp.model import Drop, Fleet, Health, Instance, Outcome, Progress, Status
+from dev_postgres_mcp.model import Drop, Health, Instance, InstanceList, Outcome, Progress, Status
 from dev_postgres_mcp.parsing import new_id
-from dev_postgres_mcp.runtimes.base import Bootstrap, Launch, Record
+from dev_postgres_mcp.runtimes.base import NAME_PREFIX, Bootstrap, Launch, Record
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -62,10 +68,14 @@ class InstanceManager:
     ) -> Instance:
         """Return a new instance that has accepted a login; on any failure nothing of it is left."""
         whole = deadline or Deadline(inf)
-        image = self._ensure_image(spec.image, progress, whole)
+        looking = whole.part(self._policy.create_timeout)
+        self._policy.quota.admit(spec.limits.memory, self._runtime.list(deadline=looking))
+        image = self._runtime.find_image(spec.image, deadline=looking)
+        if image is None:
+            pulling = whole.part(self._policy.pull_timeout)
+            image = self._runtime.pull_image(spec.image, progress=progress, deadline=pulling)
         deadline = whole.part(self._policy.create_timeout, undoable=True)
-        self._policy.quota.admit(spec.limits.memory, self._runtime.list(deadline=deadline))
-        launch = plan_launch(spec, image)
+        launch = plan_launch(spec, image, patience=self._policy.create_timeout)
         progress(Progress(message=f"starting {image.ref}"))
         container = self._runtime.start(launch, deadline=deadline)
         try:
@@ -79,10 +89,10 @@ class InstanceManager:
         self._observer.remember(container, launch.record)
         return describe(container, launch.record, runtime=self._runtime.name, status=Status.READY)
 
-    def list(self) -> Fleet:
+    def list(self) -> InstanceList:
         """Return all instances of the engine, oldest first, with the sums."""
         containers = self._runtime.list()
-        return Fleet(
+        return InstanceList(
             instances=self._observer.observe_all(containers),
             memory=sum_memory(containers),
             max_instances=self._policy.quota.max_instances,
@@ -101,7 +111,8 @@ class InstanceManager:
         containers = self._runtime.list()
         found = [self._match_or_none(ref, containers) for ref in refs]
         with ThreadPoolExecutor(_REMOVERS) as pool:
-            return tuple(pool.map(self._drop_one, refs, found))
+            drops = [pool.submit(self._drop_one, *pair) for pair in zip(refs, found, strict=True)]
+        return tuple(drop.result() for drop in drops)
 
     def drop_all(self) -> tuple[Drop, ...]:
         """Remove every instance of the engine."""
@@ -114,39 +125,52 @@ class InstanceManager:
         if instance.conninfo is None or not container.running:
             return Health(instance=instance, healthy=False, hint=instance.hint)
         try:
-            latency = self._sql.login(instance.conninfo)
             facts = self._sql.facts(instance.conninfo)
         except LoginFailed as exc:
-            return Health(instance=instance, healthy=False, hint=f"no login: {exc.message}; {instance.hint}")
-        usage = self._runtime.usage(container.container_id)
-        return Health(instance=instance, healthy=True, latency=latency, facts=facts, usage=usage)
+            return Health(instance=instance, healthy=False, hint=instance.hint or f"no login: {exc.message}")
+        usage = None
+        with suppress(EngineFailed):
+            usage = self._runtime.usage(container.container_id)
+        return Health(instance=instance, healthy=True, facts=facts, usage=usage)
 
     def logs(self, ref: str, *, tail: int) -> str:
-        """Return the last lines of the server's log."""
-        return self._runtime.logs(self._find(ref).container_id, tail=tail)
+        """Return the last lines of the server's log, the instance's password struck out."""
+        container = self._find(ref)
+        record = self._observer.read_record(container)
+        text = self._runtime.logs(container.container_id, tail=tail)
+        return text.replace(record.password.reveal(), "***") if record is not None else text
 
     def psql(self, ref: str) -> PsqlCommand:
         """Return how to run psql in the instance."""
         container = self._find(ref)
         record = self._observer.read_record(container)
         if record is None or not container.running:
-            raise InstanceNotFound(f"{container.id} has no running server to connect to")
+            raise ServerNotReady(
+                f"{container.id} has no running server to connect to",
+                hint="`dev-postgres-mcp postgres get` says what became of it",
+            )
         return self._runtime.psql(container.container_id, record.conninfo(container.endpoint))
+
+    def name_all(self, refs: Sequence[str]) -> tuple[str, ...]:
+        """Return `id (name)` of each reference that is there, to show a person what a drop would take."""
+        containers = self._runtime.list()
+        found = [self._match_or_none(ref, containers) for ref in refs]
+        names = self._observer.names([container for container in found if container is not None])
+        return tuple(
+            f"{container.id} ({names.get(container.id, 'no name')})"
+            for container in found
+            if container is not None
+        )
 
     def complete(self, prefix: str) -> tuple[str, ...]:
         """Return the ids that start with `prefix`, from one cheap look at the engine."""
         return tuple(container.id for container in self._runtime.list() if container.id.startswith(prefix))
 
-    def _ensure_image(self, ref: str, progress: Callable[[Progress], None], deadline: Deadline) -> Image:
-        image = self._runtime.find_image(ref, deadline=deadline.part(self._policy.create_timeout))
-        pulling = deadline.part(self._policy.pull_timeout)
-        return image or self._runtime.pull_image(ref, progress=progress, deadline=pulling)
-
     def _finish(self, spec: InstanceSpec, launch: Launch, container: Container, deadline: Deadline) -> None:
         conninfo = launch.record.conninfo(container.endpoint)
         names = launch.bootstrap
         bootstrap = conninfo.on(database=names.database, username=names.username)
-        with_init = spec.init is not None
+        with_init = bool(spec.init)
         wait_ready(
             self._runtime,
             self._sql,
@@ -156,9 +180,13 @@ class InstanceManager:
             deadline=deadline,
         )
         if conninfo != bootstrap:
-            self._sql.rename(bootstrap, database=conninfo.database, username=conninfo.username)
+            final = {"database": conninfo.database, "username": conninfo.username}
+            self._sql.rename(bootstrap, **final, deadline=deadline)
+            wait_ready(
+                self._runtime, self._sql, container.container_id, conninfo, with_init=False, deadline=deadline
+            )
         if spec.extensions:
-            self._sql.create_extensions(conninfo, spec.extensions)
+            self._sql.create_extensions(conninfo, spec.extensions, deadline=deadline)
         deadline.check("finishing the new instance")
 
     def _find(self, ref: str) -> Container:
@@ -183,13 +211,13 @@ class InstanceManager:
         )
 
 
-def plan_launch(spec: InstanceSpec, image: Image) -> Launch:
+def plan_launch(spec: InstanceSpec, image: Image, *, patience: float) -> Launch:
     """Return what the runtime is to start for `spec`, under a fresh id."""
     instance_id = new_id()
     return Launch(
         record=Record(
             id=instance_id,
-            name=spec.name or f"mcp-postgres-{instance_id}",
+            name=spec.name or NAME_PREFIX + instance_id,
             database=spec.database,
             username=spec.username,
             password=spec.password,
@@ -201,6 +229,7 @@ def plan_launch(spec: InstanceSpec, image: Image) -> Launch:
         labels=spec.labels,
         settings=spec.settings,
         init=spec.init,
+        patience=patience,
     )
 
 

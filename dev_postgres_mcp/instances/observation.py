@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
-from dev_postgres_mcp.errors import InstanceNotFound, LoginFailed
+from dev_postgres_mcp.errors import EngineFailed, InstanceNotFound, LoginFailed
 from dev_postgres_mcp.instances.readiness import look_closer
 from dev_postgres_mcp.model import Instance, Status
 
@@ -16,8 +17,6 @@ if TYPE_CHECKING:
     from dev_postgres_mcp.runtimes.base import Container, Record, Runtime
     from dev_postgres_mcp.sql.base import Sql
 
-STARTING_SECONDS = 60
-"""How long after its creation a silent server still counts as starting."""
 _WORKERS = 8
 
 
@@ -44,7 +43,9 @@ class Observer:
         if not container.dead:
             return self._observe(container)
         record = self.read_record(container)
-        return self._observe(look_closer(self._runtime, container, record.password if record else None))
+        with suppress(EngineFailed):
+            container = look_closer(self._runtime, container, record.password if record else None)
+        return self._observe(container)
 
     def remember(self, container: Container, record: Record) -> None:
         """Note what is known already: `record` belongs to `container`, and a login worked."""
@@ -71,14 +72,18 @@ class Observer:
     def _read_record_if_there(self, container: Container) -> Record | None:
         try:
             return self.read_record(container)
-        except InstanceNotFound:
+        except (InstanceNotFound, EngineFailed):
             return None
 
     def _observe_if_there(self, container: Container) -> Instance | None:
+        """Return the instance, None when it has vanished; what the engine cannot show of one hides no other."""
         try:
             return self._observe(container)
         except InstanceNotFound:
             return None
+        except EngineFailed as exc:
+            status = Status.EXITED if container.dead else Status.UNHEALTHY
+            return describe(container, None, runtime=self._runtime.name, status=status, hint=exc.message)
 
     def _observe(self, container: Container) -> Instance:
         record = self.read_record(container)
@@ -86,22 +91,26 @@ class Observer:
         return describe(container, record, runtime=self._runtime.name, status=status, hint=hint)
 
     def _judge(self, container: Container, record: Record | None) -> tuple[Status, str]:
+        can = self._runtime.capabilities
         if container.dead:
+            revive = self._advise("or bring it back with its data", can.revive, container)
             return Status.EXITED, (
-                "its server has ended: it crashed, was stopped, or the engine restarted; drop it and create "
-                f"a new one, or bring it back with its data: docker start mcp-postgres-{container.id}"
+                f"its server has ended: it crashed, was stopped, or the engine restarted; drop it{revive}"
             )
         if container.state == "paused":
-            return Status.UNHEALTHY, f"it is paused: docker unpause mcp-postgres-{container.id}"
+            return Status.UNHEALTHY, f"it is paused{self._advise('go on', can.unpause, container)}"
         refusal = self._try_login(container, record)
         if not refusal:
             return Status.READY, ""
-        age = (datetime.now(UTC) - container.created_at).total_seconds()
-        if age < STARTING_SECONDS:
+        if datetime.now(UTC) < container.ready_by:
             return Status.STARTING, "it is being created: ask again in a second"
         if not container.running:
             return Status.STARTING, "its creation was broken off: drop it"
         return Status.UNHEALTHY, f"no login with the password of its creation: {refusal}; see its logs"
+
+    @staticmethod
+    def _advise(what: str, command: str, container: Container) -> str:
+        return f", {what}: {command.format(container.name)}" if command else ""
 
     def _try_login(self, container: Container, record: Record | None) -> str:
         """Return why nobody can log in; an empty text when somebody can."""

@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 POLL_SECONDS = 0.02
 _LOGINS_PER_LOOK = 5
 LOG_TAIL = 20
+_LOOK_SECONDS = 2.0
+"""For the evidence of a create that took too long; the rest of the time for undoing belongs to the removal."""
 
 
 def wait_ready(
@@ -53,7 +55,9 @@ def wait_ready(
         raise ServerNotReady(
             f"the server did not accept a login within {deadline.seconds:g} s: {refusal}",
             hint="raise the setting `create_timeout`, or look at what the image does at its start",
-            evidence=_look_back(runtime, container_id, conninfo.password, deadline.undoing()),
+            evidence=_look_back(
+                runtime, container_id, conninfo.password, deadline.undoing().part(_LOOK_SECONDS)
+            ),
         ) from exc
 
 
@@ -84,7 +88,7 @@ def _check_alive(
     if with_init:
         raise InitFailed(
             "the server exited before it was ready; an init script may have failed",
-            hint="mend the script (psql's message is in the log lines above) and create again",
+            hint="fix the script (psql's message is in the log lines above) and create again",
             evidence=evidence,
         )
     raise ServerNotReady(

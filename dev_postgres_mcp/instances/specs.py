@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from dev_postgres_mcp.errors import InvalidInput
+from dev_postgres_mcp.instances.init_files import find_init_files
 from dev_postgres_mcp.model import InstanceSpec, Limits, Owner, Secret
 from dev_postgres_mcp.parsing import (
     check_display_name,
+    check_image,
     check_name,
     check_password,
     check_settings,
@@ -21,8 +24,6 @@ from dev_postgres_mcp.parsing import (
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
-
-MAX_IMAGE_LENGTH = 512
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -65,8 +66,8 @@ def build_spec(  # noqa: PLR0913 - one parameter for each thing that can be aske
     version = parse_version(version or defaults.version)
     return InstanceSpec(
         version="" if image is not None else version,
-        image=_check_image(image) if image is not None else f"{defaults.repository}:{version}",
-        database=check_name(defaults.database if database is None else database, what="database"),
+        image=check_image(image) if image is not None else f"{defaults.repository}:{version}",
+        database=_check_database(defaults.database if database is None else database),
         username=check_username(defaults.username if username is None else username),
         password=_choose_password(password or defaults.password),
         limits=Limits(
@@ -78,7 +79,7 @@ def build_spec(  # noqa: PLR0913 - one parameter for each thing that can be aske
         labels=_check_labels(labels or {}),
         extensions=tuple(check_name(extension, what="extension") for extension in extensions),
         settings=check_settings(dict(settings or {})),
-        init=init.expanduser().absolute() if init is not None else None,
+        init=find_init_files(_expand(init)),
     )
 
 
@@ -86,12 +87,14 @@ def _choose_password(wanted: Secret | None) -> Secret:
     return Secret(new_password() if wanted is None else check_password(wanted.reveal()))
 
 
-def _check_image(image: str) -> str:
-    if not image or len(image) > MAX_IMAGE_LENGTH or not image.isprintable() or " " in image:
-        raise InvalidInput(
-            "image is no image reference", hint="write it as postgres:17 or pgvector/pgvector:pg17"
-        )
-    return image
+def _check_database(name: str) -> str:
+    if name == "template0":
+        raise InvalidInput("template0 accepts no connections", hint="choose another database name")
+    return check_name(name, what="database")
+
+
+def _expand(path: Path | None) -> Path | None:
+    return Path(os.path.expanduser(path)).absolute() if path is not None else None  # noqa: PTH111 - keeps ~nobody
 
 
 def _check_cpus(cpus: float) -> float:

@@ -10,22 +10,41 @@ import json
 from dataclasses import asdict, dataclass, field, replace
 from typing import TYPE_CHECKING, Protocol
 
-from dev_postgres_mcp.model import Conninfo, Endpoint, Evidence, Limits, Owner, Progress, Secret, Usage
+from dev_postgres_mcp.errors import InvalidInput
+from dev_postgres_mcp.model import (
+    Conninfo,
+    Endpoint,
+    Evidence,
+    InitFile,
+    Limits,
+    Owner,
+    Progress,
+    Secret,
+    Usage,
+)
+from dev_postgres_mcp.parsing import check_display_name, check_name, check_password
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
     from datetime import datetime
-    from pathlib import Path
 
     from dev_postgres_mcp.deadline import Deadline
 
 
+NAME_PREFIX = "mcp-postgres-"
+
+
 @dataclass(frozen=True, kw_only=True)
 class Capabilities:
-    """What a runtime can do beyond the protocol."""
+    """What a runtime can do beyond the protocol, and what to type where it takes a person.
 
-    any_image: bool
-    psql: bool
+    `psql` names the program that `psql` needs on this machine; `revive` and `unpause` are commands with a
+    place for the container's name.  Empty: it cannot.
+    """
+
+    psql: str = ""
+    revive: str = ""
+    unpause: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -34,7 +53,7 @@ class Engine:
 
     name: str
     address: str
-    source: str
+    context: str
     version: str
     api: str
     memory: int = 0
@@ -78,11 +97,26 @@ class Record:
 
     @classmethod
     def from_json(cls, content: bytes) -> Record | None:
-        """Return the record in a file's content, None when it is no whole record."""
+        """Return the record in a file's content, None when it is no whole record.
+
+        The superuser inside can write that file, so that nothing in it is believed unseen.
+        """
         try:
             fields = json.loads(content)
-            return cls(**(fields | {"password": Secret(fields["password"])}))
-        except (ValueError, TypeError, KeyError):
+        except ValueError:
+            return None
+        names = ("id", "name", "database", "username", "password")
+        if not isinstance(fields, dict) or not all(isinstance(fields.get(name), str) for name in names):
+            return None
+        try:
+            return cls(
+                id=fields["id"],
+                name=check_display_name(fields["name"]),
+                database=check_name(fields["database"], what="database"),
+                username=check_name(fields["username"], what="user"),
+                password=Secret(check_password(fields["password"])),
+            )
+        except InvalidInput:
             return None
 
 
@@ -96,7 +130,7 @@ class Bootstrap:
 
 @dataclass(frozen=True, kw_only=True)
 class Launch:
-    """What a runtime is asked to start."""
+    """What a runtime is asked to start.  After `patience` seconds without a login it counts as broken."""
 
     record: Record
     bootstrap: Bootstrap
@@ -105,7 +139,8 @@ class Launch:
     owner: Owner = Owner()
     labels: Mapping[str, str] = field(default_factory=dict)
     settings: Mapping[str, str] = field(default_factory=dict)
-    init: Path | None = None
+    init: tuple[InitFile, ...] = ()
+    patience: float = 60.0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -117,13 +152,18 @@ class Container:
     endpoint: Endpoint
     state: str
     created_at: datetime
-    started_at: str = ""
+    ready_by: datetime
     version: str = ""
     image: str = ""
     limits: Limits
     owner: Owner = Owner()
     labels: Mapping[str, str] = field(default_factory=dict)
     evidence: Evidence | None = None
+
+    @property
+    def name(self) -> str:
+        """Return the one name that follows from the id."""
+        return NAME_PREFIX + self.id
 
     @property
     def running(self) -> bool:

@@ -11,7 +11,7 @@ from __future__ import annotations
 import hashlib
 import threading
 from dataclasses import dataclass, field, replace
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
 from dev_postgres_mcp.errors import (
@@ -89,7 +89,7 @@ class MemoryRuntime:
     """`Runtime` over a MemoryWorld."""
 
     name = "memory"
-    capabilities = Capabilities(any_image=True, psql=False)
+    capabilities = Capabilities()
 
     def __init__(self, world: MemoryWorld, ports: range) -> None:
         """Start containers in `world` on `ports`."""
@@ -99,7 +99,7 @@ class MemoryRuntime:
     def engine(self) -> Engine:
         """Describe the world."""
         self._world.check_up()
-        return Engine(name="memory", address="memory:", source="built in", version="1", api="1")
+        return Engine(name="memory", address="memory:", context="built in", version="1", api="1")
 
     def find_image(self, ref: str, *, deadline: Deadline | None = None) -> Image | None:
         """Return the local image, None when it is absent."""
@@ -172,13 +172,14 @@ class MemoryRuntime:
 
     def _start_at(self, launch: Launch, port: int) -> Container | None:
         """Return the started container, None when another creator was given the port first."""
-        world = self._world
+        world, now = self._world, datetime.now(UTC)
         container = Container(
             id=launch.record.id,
             container_id=hashlib.sha256(launch.record.id.encode()).hexdigest(),
             endpoint=Endpoint(host=_HOST, port=port),
             state="running",
-            created_at=datetime.now(UTC),
+            created_at=now,
+            ready_by=now + timedelta(seconds=launch.patience),
             version=launch.image.version,
             image=launch.image.ref,
             limits=launch.limits,
@@ -224,10 +225,12 @@ class MemorySql:
             connections=1,
             max_connections=200,
             database_size=7 * _MEGABYTE,
+            latency=0.0,
         )
 
-    def create_extensions(self, conninfo: Conninfo, names: Sequence[str]) -> None:
+    def create_extensions(self, conninfo: Conninfo, names: Sequence[str], *, deadline: Deadline) -> None:
         """Note the extensions; raises InitFailed for unknown ones."""
+        deadline.check("creating extensions")
         body = self._server(conninfo)
         for name in names:
             if name not in self._world.extensions:
@@ -236,8 +239,9 @@ class MemorySql:
                 )
             body.extensions.append(name)
 
-    def rename(self, conninfo: Conninfo, *, database: str, username: str) -> None:
+    def rename(self, conninfo: Conninfo, *, database: str, username: str, deadline: Deadline) -> None:
         """Rename the database and the superuser."""
+        deadline.check("renaming")
         body = self._server(conninfo)
         body.databases = (body.databases - {conninfo.database}) | {database}
         body.username = username

@@ -14,11 +14,14 @@ import threading
 from typing import TYPE_CHECKING
 
 import anyio
+import structlog
 
 if TYPE_CHECKING:
     from mcp.server import MCPServer
 
     from dev_postgres_mcp.server.workers import Workers
+
+log = structlog.get_logger(__name__)
 
 DRAIN_SECONDS = 5.0
 """Longest wait for running verbs to undo what they began; usual is a fraction of a second."""
@@ -26,8 +29,19 @@ DRAIN_SECONDS = 5.0
 
 def serve_stdio(server: MCPServer[None], workers: Workers) -> None:
     """Serve until stdin ends or a signal comes, then undo what is under way.  Does not return."""
-    anyio.run(_serve, server, workers)
+    try:
+        _serve_until_eof(server, workers)
+    except BaseException:
+        log.exception("the server failed")
+        _end(workers, 1)
     _end(workers, 0)
+
+
+def _serve_until_eof(server: MCPServer[None], workers: Workers) -> None:
+    try:
+        anyio.run(_serve, server, workers)
+    except* BrokenPipeError:
+        log.info("the client has gone without closing our stdin first")
 
 
 async def _serve(server: MCPServer[None], workers: Workers) -> None:

@@ -19,9 +19,9 @@ from dev_postgres_mcp.views import (
     InstanceListView,
     InstanceView,
     view_drops,
-    view_fleet,
     view_health,
     view_instance,
+    view_list,
 )
 
 if TYPE_CHECKING:
@@ -194,7 +194,8 @@ class InstanceTools:
                 ),
                 progress=report,
                 deadline=deadline,
-            )
+            ),
+            undoable=True,
         )
         return view_instance(instance)
 
@@ -203,7 +204,7 @@ class InstanceTools:
 
         Returns instances with id, name, status, port and owner. get_postgres_instance returns a password.
         """
-        return view_fleet(await self._workers.run(lambda _: self._app.manager.list()))
+        return view_list(await self._workers.run(lambda _: self._app.manager.list()))
 
     async def get_postgres_instance(self, id: InstanceRef) -> InstanceView:  # noqa: A002 - the wire's word
         """Get one instance with its password and dsn, as it stands now.
@@ -217,7 +218,7 @@ class InstanceTools:
 
         Returns outcome `dropped`, or `already_gone` when nothing answers to the id: both are success.
         """
-        drops = await self._workers.run(lambda _: self._app.manager.drop([id]))
+        drops = await self._workers.run(lambda _: self._app.manager.drop([id]), undoable=True)
         return view_drops(drops).results[0]
 
     async def health_check_postgres(self, id: InstanceRef) -> HealthView:  # noqa: A002 - the wire's word

@@ -13,7 +13,7 @@ import anyio.to_thread
 from mcp.server.mcpserver.exceptions import ToolError
 
 from dev_postgres_mcp.deadline import Deadline
-from dev_postgres_mcp.errors import DevPostgresError
+from dev_postgres_mcp.errors import Cancelled, DevPostgresError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -34,18 +34,20 @@ class Workers:
     def __init__(self) -> None:
         """Nothing runs yet."""
         self._running: set[Deadline] = set()
+        self._draining = False
         self._changed = threading.Condition()
         self._limiter = anyio.CapacityLimiter(MAX_THREADS)
 
-    async def run(self, verb: Callable[[Deadline], T]) -> T:
+    async def run(self, verb: Callable[[Deadline], T], *, undoable: bool = False) -> T:
         """Return what the verb returns; its errors become ToolError.
 
-        When the call is cancelled, so is the verb's deadline; its thread goes on to undo what it began.
+        When the call is cancelled, so is the verb's deadline; the thread of an `undoable` one goes on to undo what
+        it began, and the process waits for that.
         """
         deadline = Deadline(inf)
         try:
             return await anyio.to_thread.run_sync(
-                self._guard, verb, deadline, abandon_on_cancel=True, limiter=self._limiter
+                self._guard, verb, deadline, undoable, abandon_on_cancel=True, limiter=self._limiter
             )
         except anyio.get_cancelled_exc_class():
             deadline.cancel()
@@ -54,15 +56,24 @@ class Workers:
             raise ToolError(exc.explain()) from None
 
     def drain(self, seconds: float) -> bool:
-        """Cancel every verb and wait for them; False when some still run after `seconds`."""
+        """Refuse new verbs, cancel the running ones and wait for those that have something to undo.
+
+        Returns False when some still run after `seconds`.
+        """
         with self._changed:
-            for deadline in self._running:
-                deadline.cancel()
+            self._draining = True
+            running = tuple(self._running)
+        for deadline in running:
+            deadline.cancel()
+        with self._changed:
             return self._changed.wait_for(lambda: not self._running, timeout=seconds)
 
-    def _guard(self, verb: Callable[[Deadline], T], deadline: Deadline) -> T:
+    def _guard(self, verb: Callable[[Deadline], T], deadline: Deadline, undoable: bool) -> T:  # noqa: FBT001
         with self._changed:
-            self._running.add(deadline)
+            if self._draining:
+                raise Cancelled("the server is ending")
+            if undoable:
+                self._running.add(deadline)
         try:
             return verb(deadline)
         finally:

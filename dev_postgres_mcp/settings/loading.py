@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import difflib
 import os
-import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -20,6 +19,7 @@ from platformdirs import user_config_path
 from pydantic import SecretStr, ValidationError
 
 from dev_postgres_mcp.errors import InvalidConfiguration, InvalidInput
+from dev_postgres_mcp.parsing import hide_userinfo
 from dev_postgres_mcp.settings.schema import Settings
 
 if TYPE_CHECKING:
@@ -43,7 +43,7 @@ class Loaded:
         return {
             key: "***"
             if isinstance(value, SecretStr)
-            else _hide_userinfo(str(value if value is not None else ""))
+            else hide_userinfo(str(value if value is not None else ""))
             for key, value in values.items()
         }
 
@@ -109,7 +109,7 @@ def _validate(values: Mapping[str, object], origins: Mapping[str, str]) -> Setti
             for error in exc.errors(include_input=False, include_url=False)
         ]
         raise InvalidConfiguration(
-            "; ".join(problems), hint="mend the value in the place it comes from"
+            "; ".join(problems), hint="fix the value in the place it comes from"
         ) from exc
 
 
@@ -139,19 +139,14 @@ def _read_env_file(path: Path) -> dict[str, str | None]:
 
 def _unreadable(path: Path, exc: OSError | UnicodeDecodeError) -> InvalidConfiguration:
     reason = exc.strerror if isinstance(exc, OSError) else "it is not UTF-8 text"
-    return InvalidConfiguration(f"{path} cannot be read: {reason}", hint="mend the path, or leave it out")
+    return InvalidConfiguration(f"{path} cannot be read: {reason}", hint="fix the path, or leave it out")
 
 
 def _path_from(variable: str) -> Path | None:
     value = os.environ.get(variable)
-    return Path(value).expanduser() if value else None
+    return Path(os.path.expanduser(value)) if value else None  # noqa: PTH111 - leaves ~nobody as it is
 
 
 def _user_config() -> Path | None:
     path = user_config_path(_APP) / "config.yaml"
     return path if path.is_file() else None
-
-
-def _hide_userinfo(text: str) -> str:
-    """Strike out the password of a URL such as tcp://user:password@host."""
-    return re.sub(r"(?<=://)([^/@:]*):[^/@]*@", r"\1:***@", text)

@@ -43,7 +43,7 @@ def read_surroundings() -> Surroundings:
         cwd=_working_directory(),
         pid=os.getpid(),
         windows=sys.platform == "win32",
-        runtime_dir=Path(runtime_dir) if runtime_dir else None,
+        runtime_dir=Path(runtime_dir) if runtime_dir else _default_runtime_dir(),
         state_directory=user_state_path(_APP),
         docker={key: value for key, value in os.environ.items() if key.startswith("DOCKER_") and value},
     )
@@ -52,6 +52,11 @@ def read_surroundings() -> Surroundings:
 def child_environment(variables: Mapping[str, str]) -> dict[str, str]:
     """Return our environment for a child process, with `variables` on top."""
     return {**os.environ, **variables}
+
+
+def _default_runtime_dir() -> Path | None:
+    """Return where systemd puts a user's sockets when a shell without a login session does not say."""
+    return Path(f"/run/user/{os.getuid()}") if sys.platform == "linux" else None
 
 
 def _user_name() -> str:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Protocol
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from dev_postgres_mcp.deadline import Deadline
     from dev_postgres_mcp.model import Conninfo, ServerFacts
 
 
@@ -19,8 +20,8 @@ class Sql(Protocol):
     def facts(self, conninfo: Conninfo) -> ServerFacts:
         """Return what the server says of itself."""
 
-    def create_extensions(self, conninfo: Conninfo, names: Sequence[str]) -> None:
+    def create_extensions(self, conninfo: Conninfo, names: Sequence[str], *, deadline: Deadline) -> None:
         """Create extensions with what they need; raises InitFailed with the server's own words."""
 
-    def rename(self, conninfo: Conninfo, *, database: str, username: str) -> None:
+    def rename(self, conninfo: Conninfo, *, database: str, username: str, deadline: Deadline) -> None:
         """Rename the database and the superuser of `conninfo` where they differ; raises InitFailed."""

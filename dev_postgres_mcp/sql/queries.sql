@@ -28,7 +28,7 @@ SET SESSION AUTHORIZATION dev_postgres_mcp_stand_in;
 -- A SCRAM password survives the renaming; only an MD5 one would not.
 ALTER ROLE {old_name} RENAME TO {new_name};
 
--- name: be_oneself_again
+-- name: reset_session
 RESET SESSION AUTHORIZATION;
 
 -- name: drop_stand_in

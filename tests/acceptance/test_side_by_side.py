@@ -15,9 +15,9 @@ pytestmark = [pytest.mark.wheel, pytest.mark.docker]
 
 
 def listed_ids(session: RawSession) -> list[str]:
-    fleet = session.call("list_postgres_instances")
-    assert fleet["isError"] is False, text_of(fleet)
-    return [instance["id"] for instance in fleet["structuredContent"]["instances"]]
+    listing = session.call("list_postgres_instances")
+    assert listing["isError"] is False, text_of(listing)
+    return [instance["id"] for instance in listing["structuredContent"]["instances"]]
 
 
 def ask_drop(session: RawSession, instance: dict[str, Any]) -> int:

@@ -260,7 +260,7 @@ def test_a_runtime_can_be_closed_and_used_again(stage: Stage, runtime: Runtime) 
 def test_the_engine_describes_itself(stage: Stage, runtime: Runtime) -> None:
     engine = runtime.engine()
     assert engine.address
-    assert engine.source
+    assert engine.context
     assert engine.version
     assert runtime.name == stage.name
 

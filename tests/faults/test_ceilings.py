@@ -27,8 +27,8 @@ def test_one_more_than_max_instances_is_refused_until_one_is_dropped(engine: Sec
     assert "drop an instance" in refused.stderr
     engine.ask("drop", first["id"], "--force")
     engine.ask("create", max_instances=2)
-    fleet = engine.ask("list", max_instances=2)
-    assert (fleet["count"], fleet["max_instances"]) == (2, 2)
+    listing = engine.ask("list", max_instances=2)
+    assert (listing["count"], listing["max_instances"]) == (2, 2)
 
 
 def test_memory_is_summed_up_against_its_ceiling(engine: SecondEngine) -> None:
@@ -37,8 +37,8 @@ def test_memory_is_summed_up_against_its_ceiling(engine: SecondEngine) -> None:
     assert refused.returncode == CEILING
     assert "300 MB of 600 MB" in refused.stderr
     engine.ask("create", "--memory", "300m", max_total_memory="600m")
-    fleet = engine.ask("list", max_total_memory="600m")
-    assert fleet["memory_bytes"] == fleet["max_memory_bytes"] == 600 * MEGABYTE
+    listing = engine.ask("list", max_total_memory="600m")
+    assert listing["memory_bytes"] == listing["max_memory_bytes"] == 600 * MEGABYTE
     engine.docker("stop", *engine.containers())
     assert engine.ask("list")["memory_bytes"] == 600 * MEGABYTE
 

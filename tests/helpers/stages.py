@@ -26,7 +26,7 @@ from dev_postgres_mcp.runtimes.docker import DockerRuntime
 from dev_postgres_mcp.runtimes.docker.container import LABEL
 from dev_postgres_mcp.runtimes.memory import MemoryRuntime, MemorySql, MemoryWorld
 from dev_postgres_mcp.settings import Settings
-from dev_postgres_mcp.sql.server import PostgresServer
+from dev_postgres_mcp.sql.client import PsycopgSql
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -93,7 +93,7 @@ def build_launch(stage: Stage, runtime: Runtime, **asked: Any) -> Launch:
     spec: InstanceSpec = build_spec(build_app(stage).defaults, **asked)
     image = runtime.find_image(spec.image)
     assert image is not None, f"{spec.image} is not there: `make engine` makes it"
-    return plan_launch(spec, image)
+    return plan_launch(spec, image, patience=60.0)
 
 
 def some_launch(**changes: Any) -> Launch:
@@ -181,7 +181,7 @@ class DockerStage:
 
     @property
     def sql(self) -> Sql:
-        return PostgresServer()
+        return PsycopgSql()
 
     def runtime(self, ports: range = PORTS) -> DockerRuntime:
         runtime = DockerRuntime(_with_ports(self.options, ports))

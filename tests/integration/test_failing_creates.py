@@ -57,7 +57,7 @@ def test_an_init_script_that_fails_carries_psqls_message(
     assert name in error.explain()
     assert error.evidence is not None
     assert error.evidence.exit_code not in {None, 0}
-    assert "mend the script" in error.hint
+    assert "fix the script" in error.hint
 
 
 def test_an_init_script_in_a_database_of_odd_name_fails_with_its_message(

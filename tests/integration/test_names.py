@@ -8,6 +8,7 @@ import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
+from dev_postgres_mcp.deadline import Deadline
 from dev_postgres_mcp.errors import InvalidInput
 from dev_postgres_mcp.instances import build_spec
 from dev_postgres_mcp.parsing import check_name, check_username
@@ -93,7 +94,7 @@ def test_any_name_that_we_accept_can_be_given_to_a_running_server(
     stage: DockerStage, server: list[Conninfo], database: str, username: str
 ) -> None:
     (current,) = server
-    stage.sql.rename(current, database=database, username=username)
+    stage.sql.rename(current, database=database, username=username, deadline=Deadline(60))
     renamed = current.on(database=database, username=username)
     server[:] = [renamed]
     dsn = renamed.dsn()

@@ -19,7 +19,9 @@ def test_a_deadline_with_time_left_lets_pass() -> None:
 
 
 def test_a_deadline_without_time_says_what_took_it() -> None:
-    with pytest.raises(DeadlineExceeded, match="gave up after 0 s while starting a container") as caught:
+    with pytest.raises(
+        DeadlineExceeded, match="gave up while starting a container: the 0 s that it may take are over"
+    ) as caught:
         Deadline(0).check("starting a container")
     assert "create_timeout" in caught.value.hint
     assert Deadline(-5).remaining() == 0

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+from datetime import timedelta
+from pathlib import Path
 from typing import Any
 
 import docker
@@ -10,7 +12,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dev_postgres_mcp.model import Limits, Owner
+from dev_postgres_mcp.errors import ImageUnsuitable
+from dev_postgres_mcp.model import InitFile, Limits, Owner
+from dev_postgres_mcp.runtimes.base import Image
 from dev_postgres_mcp.runtimes.docker.container import Place, create_arguments, read_details, read_summary
 from tests.helpers.stages import MEGABYTE, some_launch
 
@@ -70,6 +74,14 @@ def test_what_is_written_is_read_back() -> None:
         assert (container.version, container.image) == ("17", "postgres:17")
         assert container.running
         assert container.evidence is None
+        assert container.name == arguments["name"] == f"mcp-postgres-{launch.record.id}"
+        assert container.ready_by - container.created_at == timedelta(seconds=60)
+
+
+def test_a_container_says_until_when_it_may_take_to_be_ready() -> None:
+    container = read_summary(listed(written(patience=300.0)), "h")
+    assert container is not None
+    assert container.ready_by - container.created_at == timedelta(seconds=300)
 
 
 @given(st.dictionaries(st.text(min_size=1), st.text()))
@@ -108,7 +120,7 @@ def test_what_lacks_our_label_or_the_name_that_follows_from_it_is_not_ours(chang
     assert read_summary(listed(written(), **changes), "h") is None
 
 
-@pytest.mark.parametrize("key", ["port", "created-at", "version", "image", "memory", "cpus"])
+@pytest.mark.parametrize("key", ["port", "created-at", "ready-by", "version", "image", "memory", "cpus"])
 def test_a_container_whose_labels_are_incomplete_is_not_ours(key: str) -> None:
     arguments = written()
     del arguments["labels"][f"dev-postgres-mcp.{key}"]
@@ -116,7 +128,7 @@ def test_a_container_whose_labels_are_incomplete_is_not_ours(key: str) -> None:
     assert read_details(inspected(arguments), "h") is None
 
 
-@pytest.mark.parametrize("key", ["port", "created-at", "memory", "cpus"])
+@pytest.mark.parametrize("key", ["port", "created-at", "ready-by", "memory", "cpus"])
 @pytest.mark.parametrize("value", ["", "x", "-", "1.2.3"])
 def test_a_container_whose_labels_are_broken_is_not_ours(key: str, value: str) -> None:
     arguments = written()
@@ -124,12 +136,15 @@ def test_a_container_whose_labels_are_broken_is_not_ours(key: str, value: str) -
     assert read_summary(listed(arguments), "h") is None
 
 
-def test_a_creation_time_without_a_zone_does_not_break_the_list() -> None:
+@pytest.mark.parametrize("key", ["created-at", "ready-by"])
+def test_a_time_without_a_zone_does_not_break_the_list(key: str) -> None:
     """Somebody else's label of our name: either not ours, or a time that can be compared."""
     arguments = written()
-    arguments["labels"]["dev-postgres-mcp.created-at"] = "2026-11-01T10:00:00"
+    arguments["labels"][f"dev-postgres-mcp.{key}"] = "2026-11-01T10:00:00"
     container = read_summary(listed(arguments), "h")
-    assert container is None or container.created_at.utcoffset() is not None
+    if container is not None:
+        assert container.created_at.utcoffset() is not None
+        assert container.ready_by.utcoffset() is not None
 
 
 @pytest.mark.parametrize("state", ["exited", "dead"])
@@ -165,7 +180,52 @@ def test_no_secret_is_in_anything_that_the_engine_shows() -> None:
     arguments = written()
     assert "s3cret-of-mine" not in json.dumps(arguments, default=str)
     assert arguments["environment"]["POSTGRES_PASSWORD_FILE"].endswith("/password")
-    assert "POSTGRES_PASSWORD" not in arguments["environment"]
+    assert arguments["environment"]["POSTGRES_PASSWORD"] == "", "blanked, whatever the image has baked in"
+
+
+def test_what_an_image_has_baked_in_cannot_overrule_us() -> None:
+    arguments = written()
+    environment = arguments["environment"]
+    assert [environment[f"POSTGRES_{name}"] for name in ("PASSWORD", "USER_FILE", "DB_FILE")] == [""] * 3
+    assert environment["POSTGRES_HOST_AUTH_METHOD"] == "scram-sha-256"
+    assert (environment["POSTGRES_USER"], environment["POSTGRES_DB"]) == ("me", "db")
+
+
+def test_the_users_proxy_settings_stay_out() -> None:
+    assert written()["use_config_proxy"] is False
+
+
+def test_the_network_is_named_by_id_only() -> None:
+    arguments = written()
+    assert arguments["networking_config"] == {"EndpointsConfig": {"net1": {"NetworkID": "net1"}}}
+    assert arguments["host_config"]["NetworkMode"] == "net1"
+
+
+def image_with(*volumes: str) -> Image:
+    return Image(ref="odd:1", id="sha256:1", volumes=volumes)
+
+
+INIT_FILES = (InitFile(path=Path("a.sql"), name="a.sql"),)
+
+
+@pytest.mark.parametrize(
+    "volume", ["/var/lib/dev-postgres-mcp", "/var/lib/dev-postgres-mcp/", "/var/lib", "/var", "/"]
+)
+def test_an_image_whose_volume_would_hide_our_files_is_unsuitable(volume: str) -> None:
+    with pytest.raises(ImageUnsuitable, match=f"odd:1 declares a volume at {volume}"):
+        written(image=image_with("/data", volume))
+
+
+@pytest.mark.parametrize("volume", ["/docker-entrypoint-initdb.d", "/docker-entrypoint-initdb.d/"])
+def test_a_volume_over_the_init_directory_hides_only_init_files(volume: str) -> None:
+    written(image=image_with(volume))
+    with pytest.raises(ImageUnsuitable, match="declares a volume at"):
+        written(image=image_with(volume), init=INIT_FILES)
+
+
+@pytest.mark.parametrize("volume", ["/var/lib/postgresql/data", "/var/lib/postgresql", "/var/library", "/v"])
+def test_a_volume_beside_our_files_is_no_matter(volume: str) -> None:
+    assert written(image=image_with(volume), init=INIT_FILES)["image"]
 
 
 def test_a_container_is_confined() -> None:

@@ -239,9 +239,27 @@ def test_docker_host_speaks_tls_when_the_environment_says_so(user: Path) -> None
     )
     assert tls() is None
     assert tls(tls_verify=True, cert_path=certificates) == whole
-    assert tls(cert_path=certificates) == Tls(ca=whole.ca, cert=whole.cert, key=whole.key, verify=False)
+    assert tls(cert_path=certificates) is None, "as the docker command: certificates alone turn nothing on"
     assert tls(tls_verify=True) == Tls(ca=None, cert=None, key=None, verify=True)
     assert tls(tls_verify=True, config_dir=certificates) == whole
+
+
+def test_the_setting_docker_host_honours_dockers_own_tls_variables(user: Path) -> None:
+    for name in ("ca.pem", "cert.pem", "key.pem"):
+        (user / name).touch()
+
+    def tls(**said: Any) -> Tls | None:
+        return find_addresses(DockerEnvironment(home=user, docker_host=SETTING, **said))[0].tls
+
+    whole = Tls(ca=user / "ca.pem", cert=user / "cert.pem", key=user / "key.pem", verify=True)
+    assert tls() is None
+    assert tls(cert_path=user) is None
+    assert tls(tls_verify=True, cert_path=user) == whole
+
+
+def test_an_address_shows_no_password() -> None:
+    shown = str(Address(url="tcp://me:hunter2@engine:2376", source="DOCKER_HOST"))
+    assert shown == "tcp://me:***@engine:2376 (DOCKER_HOST)"
 
 
 def test_an_unnamed_engine_is_looked_for_where_they_live(tmp_path: Path) -> None:
@@ -258,6 +276,7 @@ def test_an_unnamed_engine_is_looked_for_where_they_live(tmp_path: Path) -> None
         ("Rancher Desktop", home / ".rd/docker.sock"),
         ("rootless podman", run / "podman/podman.sock"),
         ("podman", Path("/run/podman/podman.sock")),
+        ("podman machine", home / ".local/share/containers/podman/machine/podman.sock"),
     ]
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import io
+import itertools
 import json
 import os
 import sys
@@ -13,11 +14,14 @@ from typing import TYPE_CHECKING
 import pytest
 
 from dev_postgres_mcp.errors import ImageUnsuitable, InvalidInput
-from dev_postgres_mcp.runtimes.docker.files import init_files, pack, unpack_one
+from dev_postgres_mcp.instances.init_files import find_init_files
+from dev_postgres_mcp.model import InitFile
+from dev_postgres_mcp.runtimes.docker.files import MAX_READ_BYTES, pack, unpack_one
 from dev_postgres_mcp.runtimes.docker.launching import find_user
 from tests.helpers.stages import some_launch
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from pathlib import Path
 
 HOME = "var/lib/dev-postgres-mcp"
@@ -25,7 +29,10 @@ INIT = "docker-entrypoint-initdb.d"
 
 
 def packed(init: Path | None = None) -> dict[str, tuple[tarfile.TarInfo, bytes]]:
-    with pack(some_launch(init=init), 999, 998) as stream, tarfile.open(fileobj=stream) as archive:
+    with (
+        pack(some_launch(init=find_init_files(init)), 999, 998) as stream,
+        tarfile.open(fileobj=stream) as archive,
+    ):
         return {
             member.name: (member, content.read() if (content := archive.extractfile(member)) else b"")
             for member in archive
@@ -104,18 +111,18 @@ def test_two_names_of_one_file_both_go_in_whole(tmp_path: Path) -> None:
 
 
 def test_no_init_is_no_files() -> None:
-    assert init_files(None) == ()
+    assert find_init_files(None) == ()
 
 
 @pytest.mark.parametrize("name", ["a.sql", "a.sql.gz", "a.sql.xz", "a.sql.zst", "a.sh"])
 def test_what_the_image_runs_is_taken(tmp_path: Path, name: str) -> None:
     folder(tmp_path, name)
-    assert init_files(tmp_path / name) == ((tmp_path / name, name),)
+    assert find_init_files(tmp_path / name) == (InitFile(path=tmp_path / name, name=name),)
 
 
 def test_a_path_that_is_not_there_is_refused(tmp_path: Path) -> None:
     with pytest.raises(InvalidInput, match="does not exist") as caught:
-        init_files(tmp_path / "nowhere.sql")
+        find_init_files(tmp_path / "nowhere.sql")
     assert caught.value.hint
 
 
@@ -123,7 +130,7 @@ def test_a_path_that_is_not_there_is_refused(tmp_path: Path) -> None:
 def test_a_file_that_the_image_would_ignore_is_refused(tmp_path: Path, name: str) -> None:
     folder(tmp_path, name)
     with pytest.raises(InvalidInput, match="is no init script") as caught:
-        init_files(tmp_path / name)
+        find_init_files(tmp_path / name)
     assert ".sql.gz" in caught.value.hint
 
 
@@ -132,7 +139,7 @@ def test_a_directory_from_which_the_image_would_run_nothing_is_refused(
     tmp_path: Path, names: tuple[str, ...]
 ) -> None:
     with pytest.raises(InvalidInput, match="holds no"):
-        init_files(folder(tmp_path, *names))
+        find_init_files(folder(tmp_path, *names))
 
 
 def test_a_large_init_file_arrives_whole(tmp_path: Path) -> None:
@@ -141,12 +148,13 @@ def test_a_large_init_file_arrives_whole(tmp_path: Path) -> None:
     assert packed(tmp_path / "big.sql")[f"{INIT}/big.sql"][1] == content
 
 
-def sent(members: dict[str, bytes | None]) -> list[bytes]:
+def sent(members: dict[str, bytes | None], *, kind: bytes = tarfile.REGTYPE, link: str = "x") -> list[bytes]:
     buffer = io.BytesIO()
     with tarfile.open(fileobj=buffer, mode="w") as archive:
         for name, content in members.items():
             entry = tarfile.TarInfo(name)
-            entry.type = tarfile.DIRTYPE if content is None else tarfile.REGTYPE
+            entry.type = tarfile.DIRTYPE if content is None else kind
+            entry.linkname = link if kind in {tarfile.SYMTYPE, tarfile.LNKTYPE} else ""
             entry.size = len(content or b"")
             archive.addfile(entry, io.BytesIO(content or b""))
     whole = buffer.getvalue()
@@ -160,6 +168,41 @@ def test_one_file_comes_out_of_an_archive_in_pieces() -> None:
 def test_an_archive_without_a_file_is_empty() -> None:
     assert unpack_one(sent({})) == b""
     assert unpack_one(sent({"folder": None})) == b""
+
+
+@pytest.mark.parametrize(
+    "kind", [tarfile.SYMTYPE, tarfile.LNKTYPE, tarfile.FIFOTYPE, tarfile.CHRTYPE, tarfile.BLKTYPE]
+)
+def test_what_is_no_regular_file_is_empty(kind: bytes) -> None:
+    """Whoever is superuser inside may put anything where our file was."""
+    assert unpack_one(sent({"instance.json": b""}, kind=kind)) == b""
+
+
+def test_a_link_is_not_followed_to_another_file_of_the_archive() -> None:
+    assert (
+        unpack_one(sent({"instance.json": b""}, kind=tarfile.LNKTYPE, link="other") + sent({"other": b"x"}))
+        == b""
+    )
+
+
+def test_a_file_is_read_up_to_a_modest_size_and_no_further() -> None:
+    assert unpack_one(sent({"instance.json": b"x" * 200_000})) == b"x" * 200_000
+    assert unpack_one(sent({"instance.json": b"x" * MAX_READ_BYTES})) == b""
+    taken = 0
+
+    def endless() -> Iterator[bytes]:
+        nonlocal taken
+        for chunk in itertools.repeat(b"\0" * 65536):
+            taken += len(chunk)
+            yield chunk
+
+    assert unpack_one(endless()) == b""
+    assert taken < 2 * MAX_READ_BYTES + 65536
+
+
+@pytest.mark.parametrize("content", [b"", b"x", b"no tar at all" * 100, b"\x1f\x8b" + b"\0" * 600])
+def test_what_is_no_archive_is_empty(content: bytes) -> None:
+    assert unpack_one([content]) == b""
 
 
 PASSWD = b"root:x:0:0:root:/root:/bin/sh\npostgres:x:999:998::/var/lib/postgresql:/bin/bash\n"

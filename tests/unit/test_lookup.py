@@ -21,6 +21,7 @@ def container(instance_id: str, container_id: str) -> Container:
         endpoint=Endpoint(host="h", port=1),
         state="running",
         created_at=datetime(2026, 11, 1, 10, 0, 0, tzinfo=UTC),
+        ready_by=datetime(2026, 11, 1, 10, 0, 0, tzinfo=UTC),
         limits=Limits(memory=1, cpus=1),
     )
 

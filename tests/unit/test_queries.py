@@ -8,7 +8,7 @@ from importlib.resources import files
 
 import pytest
 
-from dev_postgres_mcp.sql import server
+from dev_postgres_mcp.sql import client
 from dev_postgres_mcp.sql.queries import load_queries
 
 TEXT = files("dev_postgres_mcp.sql").joinpath("queries.sql").read_text(encoding="utf-8")
@@ -35,6 +35,6 @@ def test_no_statement_stands_without_a_name() -> None:
 
 
 def test_each_statement_is_used() -> None:
-    code = (files("dev_postgres_mcp.sql") / "server.py").read_text(encoding="utf-8")
-    assert server.__doc__
+    code = (files("dev_postgres_mcp.sql") / "client.py").read_text(encoding="utf-8")
+    assert client.__doc__
     assert [name for name in load_queries() if f'"{name}"' not in code] == []

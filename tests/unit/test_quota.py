@@ -21,6 +21,7 @@ def container(number: int, memory: int = 100 * MB) -> Container:
         endpoint=Endpoint(host="h", port=number),
         state="running",
         created_at=datetime(2026, 1, 1, tzinfo=UTC) + timedelta(seconds=number),
+        ready_by=datetime(2026, 1, 1, tzinfo=UTC) + timedelta(seconds=number),
         limits=Limits(memory=memory, cpus=1),
     )
 

@@ -9,7 +9,7 @@ import pytest
 
 from dev_postgres_mcp.errors import InvalidInput
 from dev_postgres_mcp.instances import build_spec
-from dev_postgres_mcp.model import Limits, Secret
+from dev_postgres_mcp.model import InitFile, Limits, Secret
 from tests.helpers.stages import MEGABYTE, MemoryStage, build_app
 
 if TYPE_CHECKING:
@@ -31,10 +31,11 @@ def test_what_is_left_out_comes_from_the_settings(memory_stage: MemoryStage) -> 
     assert (spec.database, spec.username, spec.name) == ("d", "u", "")
     assert spec.limits == Limits(memory=1024 * MEGABYTE, cpus=2)
     assert spec.owner.session == memory_stage.session
-    assert (spec.labels, spec.extensions, spec.settings, spec.init) == ({}, (), {}, None)
+    assert (spec.labels, spec.extensions, spec.settings, spec.init) == ({}, (), {}, ())
 
 
-def test_what_is_asked_for_wins(app: App) -> None:
+def test_what_is_asked_for_wins(app: App, tmp_path: Path) -> None:
+    (tmp_path / "schema.sql").touch()
     spec = build_spec(
         app.defaults,
         version="15",
@@ -47,13 +48,13 @@ def test_what_is_asked_for_wins(app: App) -> None:
         labels={"a": "b"},
         extensions=["hstore"],
         settings={"work_mem": "8MB"},
-        init=Path("schema.sql"),
+        init=tmp_path / "schema.sql",
     )
     assert (spec.version, spec.image, spec.name) == ("15", "postgres:15", "shop")
     assert (spec.database, spec.username, spec.password) == ("shop", "me", Secret("word"))
     assert spec.limits == Limits(memory=256 * MEGABYTE, cpus=0.5)
     assert (spec.labels, spec.extensions, spec.settings) == ({"a": "b"}, ("hstore",), {"work_mem": "8MB"})
-    assert spec.init == Path.cwd() / "schema.sql"
+    assert spec.init == (InitFile(path=tmp_path / "schema.sql", name="schema.sql"),)
 
 
 def test_an_image_decides_its_version(app: App) -> None:
@@ -107,6 +108,9 @@ def test_an_empty_password_of_the_settings_is_none(memory_stage: MemoryStage) ->
         ({"image": "a b"}, "no image reference"),
         ({"image": "a\nb"}, "no image reference"),
         ({"image": "x" * 10_000}, "no image reference"),
+        ({"image": "Postgres:17"}, "'Postgres:17' is no image reference"),
+        ({"image": "postgres:17/../../containers"}, "no image reference"),
+        ({"database": "template0"}, "template0 accepts no connections"),
         ({"labels": {"": "x"}}, "label '' cannot be stored"),
         ({"labels": {"a": "\0"}}, "label 'a' cannot be stored"),
         ({"extensions": [""]}, "extension name is empty"),
@@ -122,4 +126,34 @@ def test_bad_input_is_refused_before_anything_is_begun(app: App, asked: dict[str
 
 
 def test_a_home_in_an_init_path_is_the_users(app: App, home: Path) -> None:
-    assert build_spec(app.defaults, init=Path("~/schema.sql")).init == home / "schema.sql"
+    (home / "schema.sql").touch()
+    spec = build_spec(app.defaults, init=Path("~/schema.sql"))
+    assert spec.init == (InitFile(path=home / "schema.sql", name="schema.sql"),)
+
+
+def test_a_relative_init_path_is_taken_from_the_working_directory(
+    app: App, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    (tmp_path / "schema.sql").touch()
+    monkeypatch.chdir(tmp_path)
+    (found,) = build_spec(app.defaults, init=Path("schema.sql")).init
+    assert (found.path, found.name) == (Path.cwd() / "schema.sql", "schema.sql")
+    assert found.path.is_absolute()
+
+
+@pytest.mark.parametrize(
+    "init",
+    [
+        "/no/such/file.sql",
+        "~nobody-of-that-name/schema.sql",
+        "x" * 10_000,
+        "a" * 300 + ".sql",
+        "CREATE TABLE fruit (name text); INSERT INTO fruit VALUES ('mango');" * 100,
+        "SELECT 1;",
+    ],
+)
+def test_an_init_that_is_no_path_is_refused_in_few_words(app: App, init: str) -> None:
+    with pytest.raises(InvalidInput, match=r"^init ") as caught:
+        build_spec(app.defaults, init=Path(init))
+    assert "path" in caught.value.hint
+    assert len(caught.value.explain()) < 400

@@ -18,9 +18,9 @@ from dev_postgres_mcp.views import (
     ListedInstanceView,
     StatusText,
     view_drops,
-    view_fleet,
     view_health,
     view_instance,
+    view_list,
 )
 
 if TYPE_CHECKING:
@@ -96,7 +96,7 @@ def test_an_instance_goes_out_with_its_password(instance: Instance) -> None:
 
 
 def test_a_list_has_no_password_and_a_redacted_dsn(app: App, instance: Instance) -> None:
-    view = view_fleet(app.manager.list())
+    view = view_list(app.manager.list())
     text = view.model_dump_json()
     (listed,) = json.loads(text)["instances"]
     assert "password" not in listed
@@ -145,7 +145,7 @@ def test_a_drop_says_what_became_of_each_reference() -> None:
 def test_views_survive_json(app: App, instance: Instance) -> None:
     made: list[BaseModel] = [
         view_instance(instance),
-        view_fleet(app.manager.list()),
+        view_list(app.manager.list()),
         view_health(app.manager.health_check(instance.id)),
         view_drops(app.manager.drop([instance.id])),
         views.view_findings(app.diagnose()),

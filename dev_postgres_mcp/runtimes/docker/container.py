@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
+from pathlib import PurePosixPath
 from typing import TYPE_CHECKING, Any
 
 from docker.types import LogConfig
 
+from dev_postgres_mcp.errors import ImageUnsuitable
 from dev_postgres_mcp.model import Endpoint, Evidence, Limits, Owner
-from dev_postgres_mcp.runtimes.base import Container
-from dev_postgres_mcp.runtimes.docker.files import PASSWORD, PGDATA
+from dev_postgres_mcp.runtimes.base import NAME_PREFIX, Container
+from dev_postgres_mcp.runtimes.docker.files import HOME, INIT, PASSWORD, PGDATA
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -18,7 +20,6 @@ if TYPE_CHECKING:
     from dev_postgres_mcp.runtimes.base import Launch
     from dev_postgres_mcp.runtimes.docker.discovery import Api
 
-NAME_PREFIX = "mcp-postgres-"
 LABEL = "dev-postgres-mcp."
 ID_LABEL = f"{LABEL}id"
 POSTGRES_PORT = 5432
@@ -49,7 +50,11 @@ class Place:
 
 
 def create_arguments(api: Api, launch: Launch, place: Place) -> dict[str, Any]:
-    """Return the arguments of the SDK's `create_container` (DESIGN: the container contract)."""
+    """Return the arguments of the SDK's `create_container` (DESIGN: the container contract).
+
+    Raises ImageUnsuitable for an image whose volumes would hide what is put in.
+    """
+    _check_volumes(launch)
     settings = {**THROWAWAY_SETTINGS, **launch.settings}
     return {
         "name": NAME_PREFIX + launch.record.id,
@@ -61,9 +66,15 @@ def create_arguments(api: Api, launch: Launch, place: Place) -> dict[str, Any]:
             "POSTGRES_USER": launch.bootstrap.username,
             "POSTGRES_DB": launch.bootstrap.database,
             "POSTGRES_PASSWORD_FILE": PASSWORD,
+            # What an image may have baked in and the entrypoint would prefer or refuse.
+            **dict.fromkeys(("POSTGRES_PASSWORD", "POSTGRES_USER_FILE", "POSTGRES_DB_FILE"), ""),
+            "POSTGRES_HOST_AUTH_METHOD": "scram-sha-256",
         },
+        "use_config_proxy": False,
         "labels": _labels(launch, place),
         "ports": [POSTGRES_PORT],
+        # By id here too: Engine 20.10 turns an id in the network mode back into a name, which need not be unique.
+        "networking_config": {"EndpointsConfig": {place.network_id: {"NetworkID": place.network_id}}},
         "host_config": api.create_host_config(
             port_bindings={POSTGRES_PORT: (place.bind_host, place.port)},
             network_mode=place.network_id,
@@ -97,7 +108,6 @@ def read_details(details: Mapping[str, Any], host: str) -> Container | None:
         host,
         container_id=details["Id"],
         state=str(state["Status"]),
-        started_at=str(state["StartedAt"]),
         evidence=Evidence(
             exit_code=state["ExitCode"],
             oom_killed=state["OOMKilled"],
@@ -117,6 +127,7 @@ def _read(labels: Mapping[str, str], names: list[str], host: str, **seen: Any) -
             id=instance_id,
             endpoint=Endpoint(host=host, port=int(labels[f"{LABEL}port"])),
             created_at=datetime.fromisoformat(labels[f"{LABEL}created-at"]).astimezone(UTC),
+            ready_by=datetime.fromisoformat(labels[f"{LABEL}ready-by"]).astimezone(UTC),
             version=labels[f"{LABEL}version"],
             image=labels[f"{LABEL}image"],
             limits=Limits(memory=int(labels[f"{LABEL}memory"]), cpus=float(labels[f"{LABEL}cpus"])),
@@ -132,11 +143,22 @@ def _read(labels: Mapping[str, str], names: list[str], host: str, **seen: Any) -
         return None
 
 
+def _check_volumes(launch: Launch) -> None:
+    needed = [PurePosixPath(HOME), *([PurePosixPath(INIT)] if launch.init else [])]
+    for volume in launch.image.volumes:
+        if any(path.is_relative_to(PurePosixPath(volume)) for path in needed):
+            raise ImageUnsuitable(
+                f"the image {launch.image.ref} declares a volume at {volume}, which hides our files"
+            )
+
+
 def _labels(launch: Launch, place: Place) -> dict[str, str]:
+    now = datetime.now(UTC)
     ours = {
         "id": launch.record.id,
         "port": str(place.port),
-        "created-at": datetime.now(UTC).isoformat(),
+        "created-at": now.isoformat(),
+        "ready-by": (now + timedelta(seconds=launch.patience)).isoformat(),
         "version": launch.image.version,
         "image": launch.image.ref,
         "memory": str(launch.limits.memory),

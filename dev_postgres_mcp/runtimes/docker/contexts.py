@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from dev_postgres_mcp.errors import EngineNotFound
+from dev_postgres_mcp.parsing import hide_userinfo
 
 DEFAULT_CONTEXT = "default"
 
@@ -61,8 +62,8 @@ class Address:
         return Path(self.url.removeprefix("unix://")) if self.url.startswith("unix://") else None
 
     def __str__(self) -> str:
-        """Show where and why."""
-        return f"{self.url} ({self.source})"
+        """Show where and why, without a password that stands in the URL."""
+        return f"{hide_userinfo(self.url)} ({self.source})"
 
 
 def find_addresses(environment: DockerEnvironment) -> tuple[Address, ...]:
@@ -71,7 +72,8 @@ def find_addresses(environment: DockerEnvironment) -> tuple[Address, ...]:
     Raises EngineNotFound for a context that does not exist or cannot be read.
     """
     if environment.docker_host:
-        return (Address(url=environment.docker_host, source="setting docker_host"),)
+        tls = _environment_tls(environment)
+        return (Address(url=environment.docker_host, source="setting docker_host", tls=tls),)
     if environment.host:
         return (Address(url=environment.host, source="DOCKER_HOST", tls=_environment_tls(environment)),)
     context, source = _active_context(environment)
@@ -128,14 +130,15 @@ def _known_addresses(environment: DockerEnvironment) -> tuple[Address, ...]:
         ("Rancher Desktop", home / ".rd/docker.sock"),
         ("rootless podman", run / "podman/podman.sock" if run else None),
         ("podman", Path("/run/podman/podman.sock")),
+        ("podman machine", home / ".local/share/containers/podman/machine/podman.sock"),
     ]
     return tuple(Address(url=f"unix://{path}", source=source) for source, path in known if path)
 
 
 def _environment_tls(environment: DockerEnvironment) -> Tls | None:
-    if not (environment.tls_verify or environment.cert_path):
+    if not environment.tls_verify:
         return None
-    return _tls_files(environment.cert_path or environment.config, verify=environment.tls_verify)
+    return _tls_files(environment.cert_path or environment.config, verify=True)
 
 
 def _tls_files(folder: Path, *, verify: bool) -> Tls:

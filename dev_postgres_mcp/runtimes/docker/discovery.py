@@ -8,6 +8,7 @@ import socket
 import sys
 import threading
 from dataclasses import dataclass
+from importlib.util import find_spec
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
@@ -33,7 +34,7 @@ if TYPE_CHECKING:
 _API_VERSION = re.compile(r"\d+\.\d+")
 MINIMUM_API = "1.41"
 """Engine 20.10, December 2020."""
-CONNECT_TIMEOUT = 5
+CONNECT_TIMEOUT = 5.0
 """Seconds to answer `/version`; an engine that is up takes a few milliseconds."""
 _POOL_SIZE = 64
 
@@ -50,14 +51,15 @@ class Discovery:
 class Api(docker.APIClient):
     """The SDK's low-level client, with a timeout that each thread sets for its own calls."""
 
-    def __init__(self, address: Address) -> None:
-        """Connect to `address` and take the API version that the engine itself speaks."""
+    def __init__(self, address: Address, patience: float) -> None:
+        """Connect to `address` within `patience` seconds and take the API version that the engine speaks."""
         self._local = threading.local()
+        self._patience = patience
         try:
             super().__init__(
                 base_url=address.url,
                 version="auto",
-                timeout=CONNECT_TIMEOUT,
+                timeout=patience,  # type: ignore[arg-type]  # the stubs want whole seconds
                 tls=_tls_config(address),
                 use_ssh_client=True,
                 max_pool_size=_POOL_SIZE,
@@ -69,14 +71,14 @@ class Api(docker.APIClient):
     @property  # type: ignore[override]  # the stubs want whole seconds; requests takes fractions
     def timeout(self) -> float:
         """Seconds that the calling thread gives the engine for one call."""
-        return getattr(self._local, "timeout", CONNECT_TIMEOUT)
+        return getattr(self._local, "timeout", self._patience)
 
     @timeout.setter
     def timeout(self, seconds: float) -> None:
         self._local.timeout = seconds
 
 
-def find_engine(addresses: tuple[Address, ...]) -> Discovery:
+def find_engine(addresses: tuple[Address, ...], patience: float = CONNECT_TIMEOUT) -> Discovery:
     """Return the first engine that answers, and what was tried.
 
     Raises the most telling of the failures: one that is there and refuses says more than one that is absent.
@@ -84,7 +86,7 @@ def find_engine(addresses: tuple[Address, ...]) -> Discovery:
     failures: list[EngineUnavailable] = []
     for address in addresses:
         try:
-            api = _reach(address)
+            api = _reach(address, patience)
         except EngineUnavailable as exc:
             failures.append(exc)
         else:
@@ -96,10 +98,10 @@ def find_engine(addresses: tuple[Address, ...]) -> Discovery:
     raise type(worst)(f"no Docker engine to work with; tried:{places}", hint=worst.hint) from worst
 
 
-def _reach(address: Address) -> Api:
+def _reach(address: Address, patience: float) -> Api:
     _check_transport(address)
     try:
-        api = Api(address)
+        api = Api(address, patience)
     except docker.errors.InvalidVersion as exc:
         raise _unsupported(address, "its API is older than the Docker SDK can speak") from exc
     except docker.errors.DockerException as exc:
@@ -120,10 +122,15 @@ def _check_transport(address: Address) -> None:
         raise EngineNotFound(
             f"{address}: not an address", hint="write it as unix:///path, tcp://host:port or ssh://user@host"
         ) from exc
-    if address.socket is not None:
+    if address.socket is not None and hasattr(socket, "AF_UNIX"):
         _knock(address, address.socket)
-    if urlsplit(address.url).scheme == "ssh" and shutil.which("ssh") is None:
-        raise EngineNotFound(f"{address}: no ssh client on this machine", hint="install OpenSSH")
+    if urlsplit(address.url).scheme == "ssh" and (
+        find_spec("paramiko") is None or shutil.which("ssh") is None
+    ):
+        raise EngineNotFound(
+            f"{address}: no ssh client on this machine",
+            hint="install OpenSSH, and this program as dev-postgres-mcp[ssh]",
+        )
 
 
 def _knock(address: Address, path: Path) -> None:

@@ -11,7 +11,7 @@ import requests.exceptions
 
 from dev_postgres_mcp.errors import EngineDown
 from dev_postgres_mcp.runtimes.docker.contexts import find_addresses
-from dev_postgres_mcp.runtimes.docker.discovery import find_engine
+from dev_postgres_mcp.runtimes.docker.discovery import CONNECT_TIMEOUT, find_engine
 from dev_postgres_mcp.runtimes.docker.failures import tell_reason, translate_api_error
 
 if TYPE_CHECKING:
@@ -34,11 +34,12 @@ class EngineConnection:
         self._found: Discovery | None = None
         self._lock = threading.Lock()
 
-    def discover(self) -> Discovery:
+    def discover(self, deadline: Deadline | None = None) -> Discovery:
         """Return the engine that was found, or look for it; raises EngineUnavailable."""
         found = self._found
         if found is None:
-            found = find_engine(find_addresses(self._environment))
+            patience = min(CONNECT_TIMEOUT, deadline.remaining()) if deadline else CONNECT_TIMEOUT
+            found = find_engine(find_addresses(self._environment), patience)
             with self._lock:
                 self._found = found
         return found
@@ -46,16 +47,17 @@ class EngineConnection:
     @contextmanager
     def calling(self, doing: str, *, deadline: Deadline | None = None) -> Iterator[Api]:
         """Yield the client; whatever it raises leaves as one of our errors, `doing` in its text."""
-        api = self.discover().api
         if deadline is not None:
             deadline.check(doing)
+        api = self.discover(deadline).api
         api.timeout = max(0.1, min(CALL_TIMEOUT, deadline.remaining() if deadline else CALL_TIMEOUT))
         try:
             yield api
         except docker.errors.APIError as exc:
             raise translate_api_error(exc, doing) from exc
         except (requests.exceptions.RequestException, docker.errors.DockerException, OSError) as exc:
-            self.close()
+            if not isinstance(exc, requests.exceptions.Timeout):
+                self.close()
             if deadline is not None:
                 deadline.check(doing)
             raise EngineDown(

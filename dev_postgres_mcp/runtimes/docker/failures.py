@@ -19,6 +19,7 @@ from dev_postgres_mcp.errors import (
     ImageUnauthorized,
     ImageUnavailable,
     ImageUnsuitable,
+    InstanceNotFound,
     InvalidInput,
     PortConflict,
     RegistryUnreachable,
@@ -32,19 +33,29 @@ def _any(*patterns: str) -> str:
     return "|".join(patterns)
 
 
-_API_ERRORS: tuple[tuple[str, type[DevPostgresError]], ...] = (
+_API_ERRORS: tuple[tuple[str, type[DevPostgresError], str], ...] = (
+    (
+        "cannot assign requested address",
+        InvalidInput,
+        "the setting `publish_host` has to be an address of the engine's machine",
+    ),
+    ("privileged port", InvalidInput, "choose a range above 1024 with the setting `ports`"),
+    ("invalid reference format|must be lowercase", InvalidInput, "write the image as postgres:17"),
+    (r"no such container|marked for removal|rwlayer .* nil", InstanceNotFound, ""),
     (
         r"port is already allocated|address already in use|ports are not available|addport",
         PortConflict,
+        "",
     ),
     (
         r"failed to bind (host )?port|rootless(port|kit).*bind|forbidden by its access permissions",
         PortConflict,
+        "",
     ),
-    (r"no space left on device|disk quota exceeded", DiskFull),
-    (r"range of cpus|minimum memory limit|invalid cpu|nano ?cpus", InvalidInput),
-    (r"unable to find user|no matching entries in passwd|no such user", ImageUnsuitable),
-    (r"executable file not found|no command specified|exec format error", ImageUnsuitable),
+    (r"no space left on device|disk quota exceeded", DiskFull, ""),
+    (r"range of cpus|minimum memory limit|invalid cpu|nano ?cpus", InvalidInput, ""),
+    (r"unable to find user|no matching entries in passwd|no such user", ImageUnsuitable, ""),
+    (r"executable file not found|no command specified|exec format error", ImageUnsuitable, ""),
 )
 
 _PULL_ERRORS: tuple[tuple[str, type[ImageUnavailable], str], ...] = (
@@ -93,9 +104,9 @@ _PULL_ERRORS: tuple[tuple[str, type[ImageUnavailable], str], ...] = (
 def translate_api_error(exc: APIError, doing: str) -> DevPostgresError:
     """Return our error for what the engine answered while `doing`."""
     text = str(exc.explanation or exc)
-    for pattern, kind in _API_ERRORS:
+    for pattern, kind, hint in _API_ERRORS:
         if re.search(pattern, text, re.IGNORECASE):
-            return kind(f"the engine refused while {doing}: {text}")
+            return kind(f"the engine refused while {doing}: {text}", hint=hint)
     return EngineFailed(
         f"the engine failed while {doing}: {text}",
         hint="`dev-postgres-mcp doctor` looks at the engine; its own log says more",

@@ -12,7 +12,7 @@ import docker.errors
 import requests.exceptions
 from docker.utils import parse_repository_tag
 
-from dev_postgres_mcp.errors import DevPostgresError, RegistryUnreachable
+from dev_postgres_mcp.errors import DevPostgresError, ImageUnauthorized, RegistryUnreachable
 from dev_postgres_mcp.model import Progress
 from dev_postgres_mcp.runtimes.base import Image
 from dev_postgres_mcp.runtimes.docker.failures import explain_pull
@@ -123,19 +123,27 @@ def _read_events(
     api: Api, ref: str, arrived: queue.SimpleQueue[Mapping[str, Any] | Exception | None]
 ) -> None:
     repository, tag = parse_repository_tag(ref)
+    end: Exception | None = _cut(ref, "the reader of its answers failed")
     try:
         for event in api.pull(repository, tag or "latest", stream=True, decode=True):
             arrived.put(event)
+        end = None
     except docker.errors.APIError as exc:
-        arrived.put(explain_pull(ref, str(exc.explanation or exc)))
-    except (requests.exceptions.RequestException, docker.errors.DockerException, OSError, ValueError) as exc:
-        arrived.put(_cut(ref, exc))
-    else:
-        arrived.put(None)
+        end = explain_pull(ref, str(exc.explanation or exc))
+    except (requests.exceptions.RequestException, OSError, ValueError) as exc:
+        end = _cut(ref, f"the engine stopped answering ({type(exc).__name__})")
+    except docker.errors.DockerException as exc:
+        # The SDK asks the credential helpers of ~/.docker/config.json before it asks the engine.
+        end = ImageUnauthorized(
+            f"could not pull {ref}: {exc}",
+            hint="repair `credsStore` or `credHelpers` in ~/.docker/config.json",
+        )
+    finally:
+        arrived.put(end)
 
 
-def _cut(ref: str, exc: Exception) -> DevPostgresError:
+def _cut(ref: str, why: str) -> DevPostgresError:
     return RegistryUnreachable(
-        f"could not pull {ref}: the engine stopped answering ({type(exc).__name__})",
+        f"could not pull {ref}: {why}",
         hint="see whether the engine still runs (`dev-postgres-mcp doctor`), then try again",
     )

@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING, Protocol
 
 import docker.errors
 
-from dev_postgres_mcp.errors import DevPostgresError, EngineUnsupported, ImageUnsuitable
-from dev_postgres_mcp.runtimes.docker.container import NAME_PREFIX, USER, create_arguments, read_details
+from dev_postgres_mcp.errors import DevPostgresError, EngineFailed, EngineUnsupported, ImageUnsuitable
+from dev_postgres_mcp.runtimes.base import NAME_PREFIX
+from dev_postgres_mcp.runtimes.docker.container import USER, create_arguments, read_details
 from dev_postgres_mcp.runtimes.docker.files import pack, unpack_one
 
 if TYPE_CHECKING:
@@ -16,6 +17,11 @@ if TYPE_CHECKING:
     from dev_postgres_mcp.runtimes.base import Container, Image, Launch
     from dev_postgres_mcp.runtimes.docker.container import Place
     from dev_postgres_mcp.runtimes.docker.engine import EngineConnection
+
+
+LATE_CREATE_SECONDS = 2.0
+"""How long after a lost reply a container may still appear."""
+_POLL_SECONDS = 0.1
 
 
 class Remove(Protocol):
@@ -41,22 +47,30 @@ class Launcher:
         its id may never have reached us.
         """
         name = NAME_PREFIX + launch.record.id
+        known = False
         try:
             with self._connection.calling(f"creating {name}", deadline=deadline) as api:
                 api.create_container(**create_arguments(api, launch, place))
+            known = True
             self._fill(name, launch, deadline)
             with self._connection.calling(f"starting {name}", deadline=deadline) as api:
                 api.start(name)
             with self._connection.calling(f"inspecting {name}", deadline=deadline) as api:
-                details = api.inspect_container(name)
-        except BaseException:
+                return _recognise(name, read_details(api.inspect_container(name), place.host))
+        except BaseException as exc:
             with suppress(DevPostgresError):
-                self._remove(name, deadline=deadline.undoing())
+                self._undo(name, deadline.undoing(), known=known or isinstance(exc, EngineFailed))
             raise
-        container = read_details(details, place.host)
-        if container is None:
-            raise EngineUnsupported(f"the engine gave {name} other labels or another name than asked for")
-        return container
+
+    def _undo(self, name: str, deadline: Deadline, *, known: bool) -> None:
+        """Remove what was made.
+
+        An engine finishes a create whose caller went away, so that one with an unknown outcome is looked for
+        until it is there or could not come any more.
+        """
+        patience = deadline.part(0.0 if known else LATE_CREATE_SECONDS)
+        while not self._remove(name, deadline=deadline) and patience.remaining() > 0:
+            patience.sleep(_POLL_SECONDS)
 
     def _fill(self, name: str, launch: Launch, deadline: Deadline) -> None:
         uid, gid = self._server_user(name, launch.image, deadline)
@@ -77,6 +91,12 @@ class Launcher:
                     passwd = b""
             self._users[image.id] = find_user(passwd, image.ref)
         return self._users[image.id]
+
+
+def _recognise(name: str, container: Container | None) -> Container:
+    if container is None:
+        raise EngineUnsupported(f"the engine gave {name} other labels or another name than asked for")
+    return container
 
 
 def find_user(passwd: bytes, ref: str) -> tuple[int, int]:

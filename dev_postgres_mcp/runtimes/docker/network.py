@@ -5,20 +5,25 @@ Not `internal`, which would drop the published ports too; without masquerading n
 
 from __future__ import annotations
 
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any
 
-from filelock import FileLock
+import structlog
+from filelock import FileLock, Timeout
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterator, Mapping
     from pathlib import Path
 
     from dev_postgres_mcp.deadline import Deadline
     from dev_postgres_mcp.runtimes.docker.discovery import Api
     from dev_postgres_mcp.runtimes.docker.engine import EngineConnection
 
+log = structlog.get_logger(__name__)
+
 NAME = "dev-postgres-mcp"
 LABEL = "dev-postgres-mcp.network"
+_TURN_SECONDS = 0.2
 _OPTIONS = {
     "com.docker.network.bridge.enable_icc": "false",
     "com.docker.network.bridge.enable_ip_masquerade": "false",
@@ -31,12 +36,33 @@ def ensure_network(connection: EngineConnection, lock_file: Path, *, deadline: D
     Engines allow several networks of one name, so that it is found by label and attached by id.  Creators on
     one machine take turns; creators on several agree on the oldest.
     """
-    with connection.calling("looking for our network", deadline=deadline) as api:
-        if (found := _oldest(api)) is not None:
-            return found
+    doing = "looking for our network"
+    with connection.calling(doing, deadline=deadline) as api:
+        found = _oldest(api)
+    if found is not None:
+        return found
+    with _turn(lock_file, deadline), connection.calling(doing, deadline=deadline) as api:
+        return _oldest(api) or _create(api)
+
+
+@contextmanager
+def _turn(lock_file: Path, deadline: Deadline) -> Iterator[None]:
+    """Take a turn among the creators on this machine; without a place for the lock there are no turns."""
+    lock = FileLock(lock_file)
+    held = False
+    try:
         lock_file.parent.mkdir(parents=True, exist_ok=True)
-        with FileLock(lock_file):
-            return _oldest(api) or _create(api)
+        while not held:
+            deadline.check("waiting for another process that makes our network")
+            with suppress(Timeout):
+                lock.acquire(timeout=_TURN_SECONDS)
+                held = True
+    except OSError as exc:
+        log.warning("no lock for making the network", path=str(lock_file), reason=exc.strerror)
+    try:
+        yield
+    finally:
+        lock.release()
 
 
 def _create(api: Api) -> str:

@@ -8,6 +8,7 @@ from urllib.parse import urlsplit
 
 import docker.errors
 
+from dev_postgres_mcp.deadline import Deadline
 from dev_postgres_mcp.errors import (
     EngineUnsupported,
     ImageUnsuitable,
@@ -16,6 +17,7 @@ from dev_postgres_mcp.errors import (
     PortsExhausted,
 )
 from dev_postgres_mcp.model import Conninfo, Progress, Usage
+from dev_postgres_mcp.parsing import hide_userinfo
 from dev_postgres_mcp.runtimes.base import (
     Capabilities,
     Container,
@@ -32,7 +34,7 @@ from dev_postgres_mcp.runtimes.docker.container import (
     read_details,
     read_summary,
 )
-from dev_postgres_mcp.runtimes.docker.engine import EngineConnection
+from dev_postgres_mcp.runtimes.docker.engine import CALL_TIMEOUT, EngineConnection
 from dev_postgres_mcp.runtimes.docker.files import RECORD, unpack_one
 from dev_postgres_mcp.runtimes.docker.images import find_image, pull_image
 from dev_postgres_mcp.runtimes.docker.launching import Launcher
@@ -43,10 +45,11 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-    from dev_postgres_mcp.deadline import Deadline
     from dev_postgres_mcp.runtimes.docker.contexts import Address, DockerEnvironment
+    from dev_postgres_mcp.runtimes.docker.discovery import Api
 
 _LOOPBACK = "127.0.0.1"
+_POLL_SECONDS = 0.02
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -63,7 +66,7 @@ class DockerRuntime:
     """`Runtime` over one Docker engine.  Thread-safe; keeps nothing but the connection."""
 
     name = "docker"
-    capabilities = Capabilities(any_image=True, psql=True)
+    capabilities = Capabilities(psql="docker", revive="docker start {}", unpause="docker unpause {}")
 
     def __init__(self, options: DockerOptions) -> None:
         """Touches no engine before the first call."""
@@ -79,8 +82,8 @@ class DockerRuntime:
             info, version = api.info(), api.version()
         return Engine(
             name=str(info.get("Name", "")),
-            address=found.address.url,
-            source=found.address.source,
+            address=hide_userinfo(found.address.url),
+            context=found.address.source,
             version=str(version.get("Version", "")),
             api=api.api_version,
             memory=int(info.get("MemTotal") or 0),
@@ -108,7 +111,7 @@ class DockerRuntime:
         another port.  A container that is only created holds no port yet, so the start decides.
         """
         address = self._connection.discover().address
-        bind_host, host = self._hosts(address)
+        bind_host, host = self._bind_host(address), _reachable_host(address)
         lock_file = self._options.state_directory / "network.lock"
         network_id = ensure_network(self._connection, lock_file, deadline=deadline)
         refused: set[int] = set()
@@ -127,7 +130,7 @@ class DockerRuntime:
 
     def list(self, *, deadline: Deadline | None = None) -> tuple[Container, ...]:
         """Return everything of ours, oldest first."""
-        host = self._hosts(self._connection.discover().address)[1]
+        host = _reachable_host(self._connection.discover().address)
         with self._connection.calling("listing containers", deadline=deadline) as api:
             summaries = api.containers(all=True, filters={"label": ID_LABEL})
         ours = [container for summary in summaries if (container := read_summary(summary, host))]
@@ -135,7 +138,7 @@ class DockerRuntime:
 
     def inspect(self, container_id: str, *, deadline: Deadline | None = None) -> Container:
         """Return one container with its evidence."""
-        host = self._hosts(self._connection.discover().address)[1]
+        host = _reachable_host(self._connection.discover().address)
         with self._connection.calling(f"inspecting container {container_id[:12]}", deadline=deadline) as api:
             details = self._of(container_id, api.inspect_container)
         container = read_details(details, host)
@@ -151,9 +154,11 @@ class DockerRuntime:
             except docker.errors.NotFound:
                 return False
             except docker.errors.APIError as exc:
-                # Two removers at once: the engine refuses the second one while the first still works.
                 if "already in progress" not in str(exc.explanation):
                     raise
+                # Somebody else removes it, and this one says so only when it is gone.
+                _wait_removed(api, container_id, deadline or Deadline(CALL_TIMEOUT))
+                return False
         return True
 
     def logs(self, container_id: str, *, tail: int, deadline: Deadline | None = None) -> str:
@@ -180,9 +185,9 @@ class DockerRuntime:
                 chunks, _ = api.get_archive(container_id, RECORD)
                 return Record.from_json(unpack_one(chunks))
             except docker.errors.NotFound as exc:
-                if "no such container" in str(exc.explanation).lower():
-                    raise InstanceNotFound(f"container {container_id[:12]} is gone") from exc
-                return None
+                if "could not find the file" in str(exc.explanation).lower():
+                    return None
+                raise InstanceNotFound(f"container {container_id[:12]} is gone") from exc
 
     def psql(self, container_id: str, conninfo: Conninfo) -> PsqlCommand:
         """Return how to run the container's own psql over TCP, through the `docker` command."""
@@ -198,19 +203,16 @@ class DockerRuntime:
         """Let go of connections to the engine; the runtime may be used again."""
         self._connection.close()
 
-    def _hosts(self, address: Address) -> tuple[str, str]:
-        """Return where the engine publishes, and where we reach that: a remote engine's loopback is its own."""
-        if urlsplit(address.url).scheme not in {"tcp", "http", "https", "ssh"}:
-            return _LOOPBACK, _LOOPBACK
-        remote = urlsplit(address.url).hostname or _LOOPBACK
-        if remote in {"localhost", "::1"} or remote.startswith("127."):
-            return _LOOPBACK, _LOOPBACK
+    def _bind_host(self, address: Address) -> str:
+        """Return where the engine publishes; raises EngineUnsupported for another machine without `publish_host`."""
+        if _reachable_host(address) == _LOOPBACK:
+            return _LOOPBACK
         if not self._options.publish_host:
             raise EngineUnsupported(
                 f"{address} is another machine, whose 127.0.0.1 cannot be reached from here",
                 hint="set `publish_host` to an address of that machine on which its instances may listen",
             )
-        return self._options.publish_host, remote
+        return self._options.publish_host
 
     @staticmethod
     def _of(container_id: str, call: Callable[..., Any], **arguments: object) -> Any:  # noqa: ANN401
@@ -218,6 +220,24 @@ class DockerRuntime:
             return call(container_id, **arguments)
         except docker.errors.NotFound as exc:
             raise InstanceNotFound(f"container {container_id[:12]} is gone") from exc
+
+
+def _reachable_host(address: Address) -> str:
+    """Return the host under which we reach what the engine publishes: a remote engine's loopback is its own."""
+    if urlsplit(address.url).scheme not in {"tcp", "http", "https", "ssh"}:
+        return _LOOPBACK
+    host = urlsplit(address.url).hostname or _LOOPBACK
+    return _LOOPBACK if host in {"localhost", "::1"} or host.startswith("127.") else host
+
+
+def _wait_removed(api: Api, container_id: str, deadline: Deadline) -> None:
+    while True:
+        try:
+            api.inspect_container(container_id)
+        except docker.errors.NotFound:
+            return
+        deadline.check(f"waiting for the removal of container {container_id[:12]}")
+        deadline.sleep(_POLL_SECONDS)
 
 
 def _cli_options(address: Address) -> tuple[str, ...]:

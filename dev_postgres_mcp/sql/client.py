@@ -5,36 +5,53 @@ Every libpq option that the user's own `PG*` environment could set is given here
 
 from __future__ import annotations
 
+import os
+import socket
+import threading
 import time
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any
 
 import psycopg
 from psycopg import sql
+from psycopg.conninfo import make_conninfo
 
 from dev_postgres_mcp.errors import InitFailed, LoginFailed
 from dev_postgres_mcp.model import ServerFacts
 from dev_postgres_mcp.sql.queries import load_queries
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
+    from dev_postgres_mcp.deadline import Deadline
     from dev_postgres_mcp.model import Conninfo
 
 CONNECT_TIMEOUT = 2
 """Seconds; libpq's own minimum.  A server that is up answers in milliseconds."""
-_STATEMENT_TIMEOUT = "60s"
+PINNED_OPTIONS: Mapping[str, str] = {
+    "hostaddr": "",
+    "options": "",
+    "client_encoding": "utf8",
+    "sslmode": "prefer",
+    "sslnegotiation": "postgres",
+    "gssencmode": "disable",
+    "channel_binding": "prefer",
+    "require_auth": "scram-sha-256,md5,password,none",
+    "target_session_attrs": "any",
+}
+ANSWER_TIMEOUT = 5.0
+"""Seconds for a login and a look; a server that is paused in between answers nothing at all."""
 _MAINTENANCE_DATABASE = "postgres"
 _RENAME_SUPERUSER = (
     "create_stand_in",
     "become_stand_in",
     "rename_role",
-    "be_oneself_again",
+    "reset_session",
     "drop_stand_in",
 )
 
 
-class PostgresServer:
+class PsycopgSql:
     """`Sql` over TCP.  Holds nothing between calls; safe on any thread."""
 
     def login(self, conninfo: Conninfo) -> float:
@@ -46,7 +63,10 @@ class PostgresServer:
 
     def facts(self, conninfo: Conninfo) -> ServerFacts:
         """Return what the server says of itself."""
+        started = time.perf_counter()
         with _connect(conninfo) as connection:
+            _run(connection, "ping")
+            latency = time.perf_counter() - started
             row = _run(connection, "server_facts").fetchone()
         if row is None:
             raise LoginFailed("the server answered with no row to a question about itself")
@@ -57,17 +77,18 @@ class PostgresServer:
             connections=connections,
             max_connections=max_connections,
             database_size=size,
+            latency=latency,
         )
 
-    def create_extensions(self, conninfo: Conninfo, names: Sequence[str]) -> None:
+    def create_extensions(self, conninfo: Conninfo, names: Sequence[str], *, deadline: Deadline) -> None:
         """Create extensions with what they need; raises InitFailed with the server's own words."""
-        with _connect(conninfo) as connection:
+        with _connect_until(deadline, conninfo) as connection:
             for name in names:
                 _change(connection, f"extension {name!r}", "create_extension", extension=name)
 
-    def rename(self, conninfo: Conninfo, *, database: str, username: str) -> None:
+    def rename(self, conninfo: Conninfo, *, database: str, username: str, deadline: Deadline) -> None:
         """Rename the database and the superuser of `conninfo` where they differ; raises InitFailed."""
-        with _connect(conninfo.on(database=_MAINTENANCE_DATABASE)) as connection:
+        with _connect_until(deadline, conninfo.on(database=_MAINTENANCE_DATABASE)) as connection:
             if database != conninfo.database:
                 names = {"old_name": conninfo.database, "new_name": database}
                 _change(connection, f"database {database!r}", "rename_database", **names)
@@ -78,27 +99,51 @@ class PostgresServer:
 
 
 @contextmanager
-def _connect(conninfo: Conninfo) -> Iterator[psycopg.Connection[Any]]:
+def _connect_until(deadline: Deadline, conninfo: Conninfo) -> Iterator[psycopg.Connection[Any]]:
+    """Yield a connection that a passed or cancelled deadline cuts, whatever it is doing."""
     try:
-        with psycopg.connect(
-            host=conninfo.endpoint.host,
-            port=conninfo.endpoint.port,
-            dbname=conninfo.database,
-            user=conninfo.username,
-            password=conninfo.password.reveal(),
-            connect_timeout=CONNECT_TIMEOUT,
-            application_name="dev-postgres-mcp",
-            options=f"-c statement_timeout={_STATEMENT_TIMEOUT}",
-            client_encoding="utf8",
-            sslmode="prefer",
-            gssencmode="disable",
-            channel_binding="prefer",
-            target_session_attrs="any",
-            autocommit=True,
-        ) as connection:
+        with (
+            _connect(conninfo, patience=deadline.remaining()) as connection,
+            deadline.on_cancel(lambda: _cut(connection)),
+        ):
             yield connection
+    except (LoginFailed, InitFailed):
+        deadline.check("finishing the new instance")
+        raise
+
+
+@contextmanager
+def _connect(conninfo: Conninfo, *, patience: float = ANSWER_TIMEOUT) -> Iterator[psycopg.Connection[Any]]:
+    try:
+        with psycopg.connect(_render(conninfo), autocommit=True) as connection:
+            timer = threading.Timer(patience, _cut, (connection,))
+            timer.daemon = True
+            timer.start()
+            try:
+                yield connection
+            finally:
+                timer.cancel()
     except psycopg.Error as exc:
         raise LoginFailed(_first_line(exc)) from exc
+
+
+def _render(conninfo: Conninfo) -> str:
+    return make_conninfo(
+        host=conninfo.endpoint.host,
+        port=conninfo.endpoint.port,
+        dbname=conninfo.database,
+        user=conninfo.username,
+        password=conninfo.password.reveal(),
+        connect_timeout=CONNECT_TIMEOUT,
+        application_name="dev-postgres-mcp",
+        **PINNED_OPTIONS,
+    )
+
+
+def _cut(connection: psycopg.Connection[Any]) -> None:
+    """Shut the socket under a connection: a thread that waits on it wakes up with an error."""
+    with suppress(OSError, psycopg.Error), socket.socket(fileno=os.dup(connection.fileno())) as wire:
+        wire.shutdown(socket.SHUT_RDWR)
 
 
 def _run(connection: psycopg.Connection[Any], name: str) -> psycopg.Cursor[Any]:

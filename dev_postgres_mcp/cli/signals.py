@@ -1,0 +1,52 @@
+"""Ctrl-C and its kin while something is being made: the first signal cancels, what was begun is undone, then we end."""
+
+from __future__ import annotations
+
+import signal
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from math import inf
+from typing import TYPE_CHECKING, TypeVar
+
+from dev_postgres_mcp.deadline import Deadline
+from dev_postgres_mcp.errors import Cancelled
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from types import FrameType
+
+T = TypeVar("T")
+
+_SIGNALS = [getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)]
+
+
+def run_undoable(verb: Callable[[Deadline], T]) -> T:
+    """Return what the verb returns.
+
+    It runs on a thread, so that no signal tears it away from a call to the engine whose outcome it has to know.
+    The first signal decides the exit code, 128 + its number; further ones change nothing.
+    """
+    deadline = Deadline(inf)
+    with _collecting(deadline) as came, ThreadPoolExecutor(1) as pool:
+        try:
+            return pool.submit(verb, deadline).result()
+        except Cancelled:
+            if came:
+                raise SystemExit(128 + came[0]) from None
+            raise
+
+
+@contextmanager
+def _collecting(deadline: Deadline) -> Iterator[list[int]]:
+    came: list[int] = []
+
+    def collect(number: int, _: FrameType | None) -> None:
+        came.append(number)
+        deadline.cancel()
+
+    previous = {number: signal.signal(number, collect) for number in _SIGNALS}
+    try:
+        yield came
+    finally:
+        for number, handler in previous.items():
+            signal.signal(number, handler)
