@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 LOOPBACK = "127.0.0.1"
 _GREETING = "/v2/"
-_CHUNK = 64 * 1024
+CHUNK = 64 * 1024
 _HOP_BY_HOP = {"connection", "keep-alive", "transfer-encoding"}
 
 
@@ -181,7 +181,7 @@ class _Handler(BaseHTTPRequestHandler):
         if self.server.proxy.script.cut_answers and self.path != _GREETING:
             self.wfile.write(answer.read()[:100])
             self.close_connection = True
-        elif "/blobs/" in self.path and int(answer.headers["Content-Length"]) > _CHUNK:
+        elif "/blobs/" in self.path and int(answer.headers["Content-Length"]) > CHUNK:
             self._send_layer(answer)
         else:
             self.wfile.write(answer.read())
@@ -190,7 +190,7 @@ class _Handler(BaseHTTPRequestHandler):
         proxy, script, sent = self.server.proxy, self.server.proxy.script, 0
         cut_after = script.cut_after(proxy.begin_layer())
         try:
-            while chunk := answer.read(_CHUNK):
+            while chunk := answer.read(CHUNK):
                 if cut_after is not None and sent >= cut_after:
                     self.close_connection = True
                     return

@@ -13,7 +13,7 @@ from dev_postgres_mcp.instances import build_spec
 from dev_postgres_mcp.model import Outcome, Status
 from tests.helpers.stages import build_app
 from tests.registry.conftest import LAYER_BYTES, LAYERS
-from tests.registry.proxy import Answer, Request, Script, refusal
+from tests.registry.proxy import CHUNK, Answer, Request, Script, refusal
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -114,12 +114,15 @@ def test_a_pull_that_is_cut_once_goes_on_and_tells_no_more_than_has_come(
     proxy.script = Script(pause=SLOW, cut_after=lambda nth: LAYER_BYTES // 2 if nth == 1 else None)
     steps: list[tuple[Progress, int]] = []
 
-    instance = create(docker_app, absent, progress=lambda step: steps.append((step, proxy.layer_bytes)))
+    def note(step: Progress) -> None:
+        steps.append((step, proxy.layer_bytes + LAYERS * CHUNK))  # the proxy counts a chunk after it is gone
+
+    instance = create(docker_app, absent, progress=note)
 
     assert instance.status is Status.READY
     assert proxy.layer_requests == LAYERS + 1
     amounts = [step.done for step in pulling([step for step, _ in steps])]
-    assert [done for done, sent in ((step.done, sent) for step, sent in steps) if done > sent] == []
+    assert [(step, sent) for step, sent in steps if step.done > sent] == []
     assert amounts == sorted(amounts)
     assert amounts[-1] >= LAYERS * LAYER_BYTES
 
