@@ -27,6 +27,7 @@ ROOTFUL_SOCKET = "/run/podman/podman.sock"
 """Where a system's own podman listens; in the service's namespace it leads to ours."""
 _CGROUPS = Path("/sys/fs/cgroup")
 _STARTUP = 20.0
+_UNTIL_WE_DIE = ("setpriv", "--pdeathsig", "KILL")
 _UNSHARE = ("unshare", "--net", "--mount", "--pid", "--fork", "--kill-child", "--mount-proc")
 _SCRIPT = f"""\
 set -e
@@ -90,7 +91,7 @@ def _start(folder: Path) -> subprocess.Popen[bytes]:
     configuration.write_text(f"[containers]\ndefault_ulimits = [{_own_limits()}]\n")
     with (folder / "log").open("wb") as log:
         return subprocess.Popen(
-            [*_UNSHARE, "sh", "-c", _SCRIPT],
+            [*_UNTIL_WE_DIE, *_UNSHARE, "sh", "-c", _SCRIPT],
             env={**os.environ, "FOLDER": str(folder), "CONTAINERS_CONF": str(configuration)},
             stdin=subprocess.DEVNULL,
             stdout=log,

@@ -33,6 +33,7 @@ if TYPE_CHECKING:
 LAYERS = 2
 LAYER_BYTES = 3 * 1024**2
 """Random, so that no layer is there already and none gets smaller on the way."""
+_UNTIL_WE_DIE = ("setpriv", "--pdeathsig", "TERM")
 _REPOSITORY = "shop/postgres"
 _CONFIGURATION = """\
 version: 0.1
@@ -101,7 +102,9 @@ def registry(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Registry]:
     configuration = folder / "config.yml"
     configuration.write_text(_CONFIGURATION.format(folder=folder / "data", host=LOOPBACK, port=port))
     with (folder / "log").open("wb") as log:
-        process = subprocess.Popen([program, "serve", str(configuration)], stdout=log, stderr=log)
+        process = subprocess.Popen(
+            [*_UNTIL_WE_DIE, program, "serve", str(configuration)], stdout=log, stderr=log
+        )
     try:
         _wait_until_up(port, process, folder / "log")
         yield Registry(port)
