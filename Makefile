@@ -25,7 +25,7 @@ SUMMARY = $(PYTHON) tools/summary.py
 .DEFAULT_GOAL := help
 .SUFFIXES:
 .DELETE_ON_ERROR:
-.PHONY: help setup engine demo format lint test test-unit test-contract test-docker torture compare inspect \
+.PHONY: help setup engine services demo format lint test test-unit test-contract test-docker torture compare inspect \
 	contracts lock wheel test-wheel checksums notes check-tag publish release clean
 
 help: ## list the targets
@@ -44,6 +44,9 @@ $(STAMP): requirements.lock pyproject.toml
 
 engine: ## make sure that a Docker Engine with a postgres image answers (may install one, as root)
 	tools/engine up
+
+services: ## install what the registry and podman tests run (as root, on Debian or Ubuntu)
+	tools/test-services
 
 demo: setup engine ## the main job, visibly: an MCP client creates a server, works in it and drops it
 	$(BIN)/python tools/demo.py
@@ -65,7 +68,7 @@ lint: setup ## style, types, import contracts, workflows
 	exit $$status
 
 # Lint does not stop the tests; its verdict counts at the end. The last line says how many tests passed.
-test: setup engine ## lint and every test but `torture`, on a real engine, with coverage
+test: setup engine services ## lint and every test but `torture`, on a real engine, with coverage
 	@rm -f build/junit-all.xml .coverage .coverage.*; status=0; \
 	$(MAKE) --no-print-directory lint || status=1; \
 	$(BIN)/coverage run -m pytest -m "not torture" --junitxml=build/junit-all.xml || status=1; \
@@ -82,7 +85,7 @@ test-contract: setup ## unit tests and the runtime contract on the in-memory run
 	@status=0; $(PYTEST) tests/unit tests/contract -m "not docker" --junitxml=build/junit-contract.xml || status=1; \
 	$(SUMMARY) build/junit-contract.xml || status=1; exit $$status
 
-test-docker: setup engine ## only the tests that need a real engine
+test-docker: setup engine services ## only the tests that need a real engine
 	@status=0; $(PYTEST) -m "docker and not torture" --junitxml=build/junit-docker.xml || status=1; \
 	$(SUMMARY) build/junit-docker.xml || status=1; exit $$status
 

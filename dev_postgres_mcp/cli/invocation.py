@@ -37,7 +37,9 @@ class Invocation:
     def app(self, program: str, *, session: str = "shell") -> Iterator[App]:
         """Yield the program, ready to call verbs; touches no engine by itself."""
         from dev_postgres_mcp.app import build_app
+        from dev_postgres_mcp.settings import ignore_libpq_environment
 
+        ignore_libpq_environment()
         app = build_app(self.load().settings, session=session, program=program)
         try:
             yield app

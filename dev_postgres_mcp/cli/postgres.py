@@ -38,6 +38,9 @@ from dev_postgres_mcp.parsing import parse_pairs
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from dev_postgres_mcp.deadline import Deadline
+    from dev_postgres_mcp.model import Instance
+
 MAX_PASSWORD_FILE = 4096
 
 postgres_app = typer.Typer(
@@ -108,7 +111,10 @@ def create(
     from dev_postgres_mcp.instances import build_spec
     from dev_postgres_mcp.views import view_instance
 
-    with invocation_of(context).app("postgres create") as app, ProgressTalk(quiet=quiet) as progress:
+    def tell(instance: Instance) -> None:
+        show_instance(view_instance(instance), instance.conninfo, form, quiet=quiet)
+
+    with invocation_of(context).app("postgres create") as app:
         spec = build_spec(
             app.defaults,
             version=version,
@@ -124,10 +130,12 @@ def create(
             settings=parse_pairs(setting or (), what="PostgreSQL setting"),
             init=init,
         )
-        instance = run_undoable(
-            lambda deadline: app.manager.create(spec, progress=progress, deadline=deadline)
-        )
-    show_instance(view_instance(instance), instance.conninfo, form, quiet=quiet)
+
+        def make(deadline: Deadline) -> Instance:
+            with ProgressTalk(quiet=quiet) as progress:
+                return app.manager.create(spec, progress=progress, deadline=deadline)
+
+        run_undoable(make, then=tell)
 
 
 @postgres_app.command(

@@ -20,20 +20,23 @@ T = TypeVar("T")
 _SIGNALS = [getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)]
 
 
-def run_undoable(verb: Callable[[Deadline], T]) -> T:
-    """Return what the verb returns.
+def run_undoable(verb: Callable[[Deadline], T], *, then: Callable[[T], None] = lambda _: None) -> T:
+    """Return what the verb returns, after `then` has told of it.
 
     It runs on a thread, so that no signal tears it away from a call to the engine whose outcome it has to know.
-    The first signal decides the exit code, 128 + its number; further ones change nothing.
+    The first signal decides the exit code, 128 + its number; further ones change nothing.  What was made in spite
+    of a signal is told: nothing is left that nobody knows of.
     """
     deadline = Deadline(inf)
     with _collecting(deadline) as came, ThreadPoolExecutor(1) as pool:
         try:
-            return pool.submit(verb, deadline).result()
+            result = pool.submit(verb, deadline).result()
         except Cancelled:
             if came:
                 raise SystemExit(128 + came[0]) from None
             raise
+        then(result)
+        return result
 
 
 @contextmanager

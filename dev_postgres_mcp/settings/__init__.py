@@ -2,6 +2,19 @@
 
 from dev_postgres_mcp.settings.loading import Loaded, load_settings
 from dev_postgres_mcp.settings.schema import Settings
-from dev_postgres_mcp.settings.surroundings import Surroundings, child_environment, read_surroundings
+from dev_postgres_mcp.settings.surroundings import (
+    Surroundings,
+    child_environment,
+    ignore_libpq_environment,
+    read_surroundings,
+)
 
-__all__ = ["Loaded", "Settings", "Surroundings", "child_environment", "load_settings", "read_surroundings"]
+__all__ = [
+    "Loaded",
+    "Settings",
+    "Surroundings",
+    "child_environment",
+    "ignore_libpq_environment",
+    "load_settings",
+    "read_surroundings",
+]

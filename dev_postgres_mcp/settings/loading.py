@@ -118,10 +118,13 @@ def _read_yaml(path: Path) -> dict[str, object]:
         content = yaml.safe_load(path.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError) as exc:
         raise _unreadable(path, exc) from exc
-    except yaml.YAMLError as exc:
+    except (yaml.YAMLError, ValueError) as exc:
+        # Not the parser's own text, and no cause either: both quote the line, which may hold a password.
+        mark = exc.problem_mark if isinstance(exc, yaml.MarkedYAMLError) else None
+        where = f" at line {mark.line + 1}, column {mark.column + 1}" if mark is not None else ""
         raise InvalidConfiguration(
-            f"{path} is no YAML: {exc}", hint="write it as `key: value` lines"
-        ) from exc
+            f"{path} is no YAML{where}", hint="write it as `key: value` lines"
+        ) from None
     if content is None:
         return {}
     if not isinstance(content, dict):

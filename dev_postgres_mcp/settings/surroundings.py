@@ -49,6 +49,15 @@ def read_surroundings() -> Surroundings:
     )
 
 
+def ignore_libpq_environment() -> None:
+    """Take libpq's variables out of this process: they are meant for the user's databases, not for ours.
+
+    Only for our own program; where we are a library the environment is somebody else's.
+    """
+    for variable in [name for name in os.environ if name.startswith("PG")]:
+        del os.environ[variable]
+
+
 def child_environment(variables: Mapping[str, str]) -> dict[str, str]:
     """Return our environment for a child process, with `variables` on top."""
     return {**os.environ, **variables}

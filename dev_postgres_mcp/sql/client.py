@@ -1,6 +1,7 @@
 """The door to psycopg: one short connection a question, errors in our words.
 
-Every libpq option that the user's own `PG*` environment could set is given here, so that it cannot reach in.
+Every libpq option that the user's own `PG*` environment could set is given here, so that it cannot reach in;
+what has no option (PGSERVICE, PGTZ, ...) the program takes out of its environment when it starts.
 """
 
 from __future__ import annotations
@@ -34,6 +35,12 @@ PINNED_OPTIONS: Mapping[str, str] = {
     "client_encoding": "utf8",
     "sslmode": "prefer",
     "sslnegotiation": "postgres",
+    "sslcertmode": "allow",
+    "ssl_min_protocol_version": "",
+    "ssl_max_protocol_version": "",
+    "min_protocol_version": "3.0",
+    "max_protocol_version": "3.0",
+    "load_balance_hosts": "disable",
     "gssencmode": "disable",
     "channel_binding": "prefer",
     "require_auth": "scram-sha-256,md5,password,none",
@@ -116,7 +123,7 @@ def _connect_until(deadline: Deadline, conninfo: Conninfo) -> Iterator[psycopg.C
 def _connect(conninfo: Conninfo, *, patience: float = ANSWER_TIMEOUT) -> Iterator[psycopg.Connection[Any]]:
     try:
         with psycopg.connect(_render(conninfo), autocommit=True) as connection:
-            timer = threading.Timer(patience, _cut, (connection,))
+            timer = threading.Timer(min(patience, threading.TIMEOUT_MAX), _cut, (connection,))
             timer.daemon = True
             timer.start()
             try:

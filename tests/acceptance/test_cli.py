@@ -64,6 +64,7 @@ def test_the_version_is_said_in_three_ways(offline: Program) -> None:
     version = offline.run("version", "--format", "json").data["version"]
     assert offline.run("version").stdout == f"dev-postgres-mcp {version}\n"
     assert offline.run("--version").stdout == f"dev-postgres-mcp {version}\n"
+    assert offline.run("version", "-q").stdout == f"{version}\n"
 
 
 @pytest.mark.parametrize(
@@ -80,7 +81,14 @@ def test_the_version_is_said_in_three_ways(offline: Program) -> None:
         (f"postgres create --name {'x' * 10_000}", "10000 bytes long"),
         ("postgres create --username pg_me", "reserved by PostgreSQL"),
         ("postgres create -c port=1", "belongs to dev-postgres-mcp"),
-        ("postgres create -c work_mem", "no `=`"),
+        ("postgres create -c work_mem", "PostgreSQL setting 'work_mem' has no `=`"),
+        ("--set work_mem postgres create", "program setting 'work_mem' has no `=`"),
+        ("postgres create --label a", "label 'a' has no `=`"),
+        ("postgres create --init /no/such/file.sql", "init /no/such/file.sql does not exist"),
+        (f"postgres create --init '{'SELECT 1; ' * 1000}'", "init takes a path"),
+        ("postgres create --image Postgres:17", "'Postgres:17' is no image reference"),
+        ("postgres create --image 'postgres:17?x'", "is no image reference"),
+        ("postgres create --database template0", "template0 accepts no connections"),
         ("postgres create --password-file /no/such/file", "cannot be read"),
         ("postgres create --cpus 0", "cpu"),
         ("postgres create --no-such-option", "--no-such-option"),

@@ -188,7 +188,9 @@ def test_doctor_finds_everything_in_order(program: Program, resident: dict[str, 
     data = program.run("doctor", "--format", "json").data
     assert data["healthy"] is True
     checks = [finding["check"] for finding in data["findings"]]
-    assert {"engine", "api", "image", "ports", "memory"} <= set(checks)
+    assert {"engine", "context", "address", "api", "image", "ports", "memory", "psql"} <= set(checks)
+    context = next(finding for finding in data["findings"] if finding["check"] == "context")
+    assert context["detail"] == "DOCKER_HOST"
     table = program.run("doctor")
     assert table.stdout.startswith("VERDICT")
     assert [line.split()[1] for line in table.stdout.splitlines()[1:]] == checks
@@ -322,4 +324,9 @@ def test_a_dead_server_is_unhealthy_with_its_evidence_and_exit_code_1(
     got = program.run("postgres", "get", instance["id"], "--format", "json").data
     assert got["status"] == "exited"
     assert "exit code 137" in got["hint"]
-    assert "no running server" in program.run("postgres", "psql", instance["id"], code=3).stderr
+    assert "no running server" in program.run("postgres", "psql", instance["id"], code=7).stderr
+    assert f"docker start mcp-postgres-{instance['id']}" in got["hint"]
+    for form in ("url", "env"):
+        none = program.run("postgres", "get", instance["id"], "--format", form, code=7)
+        assert none.stdout == "", form
+        assert f"{instance['id']} is exited and cannot be connected to" in none.stderr, form

@@ -26,7 +26,9 @@ def test_drop_asks_before_it_drops(
     program: Program, instance: dict[str, Any], left: Callable[[], list[str]]
 ) -> None:
     with program.on_terminal("postgres", "drop", instance["id"]) as terminal:
-        terminal.expect(f"Drop {instance['id']} with all data?")
+        terminal.expect("Go on? [y/N]")
+        assert "This drops with all data:" in terminal.screen
+        assert f"  {instance['id']} ({instance['name']})" in terminal.screen.splitlines()
         terminal.enter("n\n")
         assert terminal.finish() == 1
     assert len(left()) == 1
@@ -50,7 +52,7 @@ def test_drop_all_asks_and_a_no_keeps_everything(
 ) -> None:
     with program.on_terminal("postgres", "drop", "--all") as terminal:
         terminal.expect("[y/N]")
-        assert instance["id"] in terminal.screen
+        assert f"  {instance['id']} ({instance['name']})" in terminal.screen.splitlines()
         terminal.enter("n\n")
         assert terminal.finish() == 1
     assert len(left()) == 1

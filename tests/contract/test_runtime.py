@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
+from datetime import timedelta
 from typing import TYPE_CHECKING
 
 import pytest
@@ -20,6 +21,7 @@ from dev_postgres_mcp.errors import (
     PortsExhausted,
 )
 from dev_postgres_mcp.model import Secret
+from dev_postgres_mcp.runtimes.base import Capabilities
 from tests.helpers.stages import (
     ABSENT_IMAGE,
     MEGABYTE,
@@ -97,6 +99,8 @@ def test_what_is_asked_for_comes_back_in_lists_and_inspections(stage: Stage, run
         assert seen.image == f"postgres:{stage.version}"
         assert seen.endpoint == container.endpoint
         assert seen.created_at.utcoffset() is not None
+        assert seen.ready_by - seen.created_at == timedelta(seconds=60)
+        assert seen.name == f"mcp-postgres-{container.id}"
         assert (seen.id, seen.container_id) == (container.id, container.container_id)
 
 
@@ -122,8 +126,14 @@ def test_a_remove_removes_once_and_says_so(stage: Stage, runtime: Runtime) -> No
 def test_two_who_remove_at_once_both_succeed(stage: Stage, runtime: Runtime) -> None:
     container = start(stage, runtime)
     others = [stage.runtime() for _ in range(3)]
-    raised = run_together(*(lambda other=other: other.remove(container.container_id) for other in others))
-    assert raised == []
+    removed: list[bool] = []
+
+    def remove(other: Runtime) -> None:
+        removed.append(other.remove(container.container_id))
+        assert owned(stage, other) == (), "gone when a remove returns, whoever did it"
+
+    assert run_together(*(lambda other=other: remove(other) for other in others)) == []
+    assert sorted(removed) == [False, False, True]
     assert runtime.remove(container.container_id) is False
 
 
@@ -271,6 +281,7 @@ def test_psql_is_a_capability_and_no_guess(stage: Stage, runtime: Runtime) -> No
     assert record is not None
     conninfo = record.conninfo(container.endpoint)
     if not runtime.capabilities.psql:
+        assert runtime.capabilities == Capabilities()
         with pytest.raises(EngineUnavailable):
             runtime.psql(container.container_id, conninfo)
         return

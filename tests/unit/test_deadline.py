@@ -80,3 +80,32 @@ def test_a_part_that_has_passed_leaves_the_whole_alone() -> None:
     with pytest.raises(DeadlineExceeded):
         whole.part(0).check("pulling")
     whole.check("going on")
+
+
+def test_what_hangs_on_a_deadline_runs_when_it_is_cancelled_and_only_once() -> None:
+    deadline, ran = Deadline(inf), []
+    with (
+        deadline.on_cancel(lambda: ran.append("outer")),
+        deadline.part(60).on_cancel(lambda: ran.append("part")),
+    ):
+        assert ran == []
+        deadline.cancel()
+        deadline.cancel()
+        assert sorted(ran) == ["outer", "part"]
+    assert len(ran) == 2
+
+
+def test_what_is_hung_on_a_cancelled_deadline_runs_at_once() -> None:
+    deadline, ran = Deadline(inf), []
+    deadline.cancel()
+    with deadline.on_cancel(lambda: ran.append(1)):
+        assert ran == [1]
+    assert ran == [1]
+
+
+def test_what_was_taken_off_again_does_not_run() -> None:
+    deadline, ran = Deadline(inf), []
+    with deadline.on_cancel(lambda: ran.append(1)):
+        pass
+    deadline.cancel()
+    assert ran == []

@@ -9,6 +9,7 @@ import subprocess
 import sys
 import tempfile
 import textwrap
+import threading
 import time
 import warnings
 from pathlib import Path
@@ -306,6 +307,45 @@ def test_an_engine_of_this_machine_publishes_on_loopback(folder: Path, url: str)
 @pytest.mark.parametrize("url", ["tcp://192.0.2.7:2375", "ssh://me@192.0.2.7"])
 def test_a_remote_engine_is_read_without_an_address_to_publish_on(url: str) -> None:
     assert _reachable_host(Address(url=url, source="x")) == "192.0.2.7"
+
+
+def test_a_password_in_an_address_is_in_no_message() -> None:
+    with pytest.raises((EngineNotFound, EngineDown), match=r"tcp://me:\*\*\*@127\.0\.0\.1:1") as caught:
+        reach("tcp://me:hunter2@127.0.0.1:1")
+    assert "hunter2" not in caught.value.explain()
+
+
+REMOVING = (409, json.dumps({"message": "removal of container abc is already in progress"}))
+
+
+def test_who_comes_second_to_a_removal_waits_until_it_is_over(folder: Path) -> None:
+    """Else a list right after a drop would still show it."""
+    answers = {"/containers/abc": REMOVING, "/containers/abc/json": (200, "{}")}
+    with ScriptedEngine(answers=answers) as engine:
+        runtime = runtime_at(engine.url, folder)
+        over = threading.Timer(
+            0.3, lambda: answers.update({"/containers/abc/json": (404, '{"message": "No such container"}')})
+        )
+        started = time.monotonic()
+        over.start()
+        assert runtime.remove("abc") is False
+        assert time.monotonic() - started >= 0.25
+        over.join()
+        runtime.close()
+
+
+def test_a_removal_by_others_that_never_ends_is_waited_for_as_long_as_there_is_time(folder: Path) -> None:
+    answers = {"/containers/abc": REMOVING, "/containers/abc/json": (200, "{}")}
+    with ScriptedEngine(answers=answers) as engine:
+        runtime = runtime_at(engine.url, folder)
+        with pytest.raises(DeadlineExceeded, match="waiting for the removal of container abc"):
+            runtime.remove("abc", deadline=Deadline(0.3))
+        runtime.close()
+
+
+def test_how_to_revive_and_unpause_is_the_docker_commands_business(folder: Path) -> None:
+    can = runtime_at("unix:///x", folder).capabilities
+    assert (can.psql, can.revive, can.unpause) == ("docker", "docker start {}", "docker unpause {}")
 
 
 def test_permission_denied_is_worth_no_retry() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from datetime import UTC, datetime
 
 import pytest
@@ -103,6 +104,36 @@ def test_names_are_read_only_when_they_are_needed() -> None:
         raise AssertionError("an id needs no names")
 
     assert find_container("aaaabbbbcccc", CONTAINERS, names).id == "aaaabbbbcccc"
+
+
+@pytest.mark.parametrize("ref", ["aaaabbbbcccc", "mcp-postgres-aaaabbbbcccc", "0123" * 16, ""])
+def test_an_exact_reference_and_none_at_all_need_no_names(ref: str) -> None:
+    def names() -> dict[str, str]:
+        raise AssertionError("not needed")
+
+    try:
+        assert find_container(ref, CONTAINERS, names).id == "aaaabbbbcccc"
+    except InstanceNotFound:
+        assert ref == ""
+
+
+@pytest.mark.parametrize("ref", ["shop", "twin", "aaaa", "aaaabb", "0123", "nobody"])
+def test_names_are_asked_for_at_most_once(ref: str) -> None:
+    """Each time costs a read of every record."""
+    asked: list[str] = []
+
+    def names() -> dict[str, str]:
+        asked.append(ref)
+        return NAMES
+
+    with suppress(AmbiguousReference, InstanceNotFound):
+        find_container(ref, CONTAINERS, names)
+    assert asked == [ref]
+
+
+def test_an_exact_id_beats_the_display_name_of_another() -> None:
+    stolen = {"aaaaxxxxyyyy": "aaaabbbbcccc"}
+    assert find_container("aaaabbbbcccc", CONTAINERS, lambda: stolen).id == "aaaabbbbcccc"
 
 
 def test_in_an_empty_engine_nothing_is_found() -> None:

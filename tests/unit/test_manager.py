@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from dataclasses import replace
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
 import pytest
@@ -19,6 +19,7 @@ from dev_postgres_mcp.errors import (
     ImageNotFound,
     InitFailed,
     InstanceNotFound,
+    InvalidInput,
     LimitReached,
     ServerNotReady,
 )
@@ -305,6 +306,65 @@ def test_the_state_of_a_container_is_a_status_with_a_hint(
         assert word in seen.hint
 
 
+@pytest.mark.parametrize("state", ["paused", "exited"])
+def test_hints_name_no_command_of_an_engine_that_is_not_there(
+    memory_stage: MemoryStage, world: MemoryWorld, state: str
+) -> None:
+    instance = create(build_app(memory_stage))
+    edit_container(world, instance.container_id, state=state)
+    hint = build_app(memory_stage).manager.get(instance.id).hint
+    assert hint
+    assert "docker" not in hint
+    assert ":" not in hint.removeprefix("its server has ended:")
+
+
+def test_a_server_may_be_silent_as_long_as_its_own_create_may_take(
+    memory_stage: MemoryStage, world: MemoryWorld
+) -> None:
+    instance = create(build_app(memory_stage, create_timeout=300))
+    container = build_app(memory_stage).runtime.inspect(instance.container_id)
+    assert container.ready_by - container.created_at == timedelta(seconds=300)
+    world.bodies[instance.container_id].logins_until_ready = NEVER
+    edit_container(world, instance.container_id, ready_by=datetime.now(UTC) + timedelta(seconds=30))
+    assert build_app(memory_stage).manager.get(instance.id).status is Status.STARTING
+    edit_container(world, instance.container_id, ready_by=datetime.now(UTC) - timedelta(seconds=1))
+    assert build_app(memory_stage).manager.get(instance.id).status is Status.UNHEALTHY
+
+
+def test_a_bad_init_is_refused_before_the_engine_is_asked(
+    app: App, world: MemoryWorld, tmp_path: Path
+) -> None:
+    world.down = True
+    with pytest.raises(InvalidInput, match="does not exist"):
+        create(app, init=tmp_path / "nowhere.sql")
+
+
+def test_who_is_about_to_be_dropped_is_shown_with_id_and_name(app: App, world: MemoryWorld) -> None:
+    shop, nameless = create(app, name="shop"), create(app)
+    world.bodies[nameless.container_id].record = replace(
+        world.bodies[nameless.container_id].record, id="somebodyelse"
+    )
+    app.manager._observer._records.clear()
+    assert app.manager.name_all([nameless.id, "gone", "shop"]) == (
+        f"{nameless.id} (no name)",
+        f"{shop.id} (shop)",
+    )
+    assert app.manager.name_all([]) == ()
+
+
+def test_the_password_is_struck_out_of_a_log(app: App) -> None:
+    instance = create(app, password=Secret("connections"))
+    assert app.manager.logs(instance.id, tail=5) == "database system is ready to accept ***"
+
+
+def test_psql_of_a_dead_server_is_not_ready(app: App, world: MemoryWorld) -> None:
+    instance = create(app)
+    world.kill(instance.container_id)
+    with pytest.raises(ServerNotReady, match="no running server") as caught:
+        app.manager.psql(instance.id)
+    assert "postgres get" in caught.value.hint
+
+
 def test_a_server_that_dies_after_it_was_seen_is_not_taken_for_ready(app: App, world: MemoryWorld) -> None:
     instance = create(app)
     assert app.manager.list().instances[0].status is Status.READY
@@ -471,6 +531,9 @@ def test_names_that_the_images_scripts_would_break_are_given_later(
 def test_a_doctor_looks_at_what_a_create_would_meet(app: App, world: MemoryWorld) -> None:
     findings = {finding.check: finding for finding in app.diagnose()}
     assert {finding.verdict.value for finding in findings.values()} == {"ok"}
+    assert findings["context"].detail == "built in"
+    assert findings["address"].detail == "memory:"
+    assert "psql" not in findings, "a runtime without psql needs none"
     world.images.clear()
     absent = {finding.check: finding for finding in app.diagnose()}["image"]
     assert (absent.verdict.value, absent.remedy) == ("warning", "docker pull postgres:17")

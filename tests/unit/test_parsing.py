@@ -10,10 +10,12 @@ from dev_postgres_mcp.errors import InvalidInput
 from dev_postgres_mcp.parsing import (
     ID_ALPHABET,
     check_display_name,
+    check_image,
     check_name,
     check_password,
     check_settings,
     check_username,
+    hide_userinfo,
     new_id,
     new_password,
     parse_memory,
@@ -282,3 +284,69 @@ def test_a_shortened_text_is_the_text_or_its_beginning(text: str) -> None:
     short = shorten(text)
     assert len(short) <= 63
     assert short == text or (short.endswith("...") and text.startswith(short[:-3]))
+
+
+@pytest.mark.parametrize(
+    "image",
+    [
+        "postgres",
+        "postgres:17",
+        "pgvector/pgvector:pg17",
+        "localhost:5000/a/b_c/d.e--f:Tag_1.2-3",
+        "REGISTRY.example.com/pg:17",
+        "[::1]:5000/pg:17",
+        "127.0.0.1:32791/shop/postgres:of-1",
+        f"postgres@sha256:{'a' * 64}",
+        f"ghcr.io/x/postgres:17@sha256:{'0' * 64}",
+    ],
+)
+def test_an_image_reference_is_taken(image: str) -> None:
+    assert check_image(image) == image
+
+
+@pytest.mark.parametrize(
+    "image",
+    [
+        "",
+        " postgres",
+        "postgres\n",
+        "Postgres:17",
+        "a/Postgres:17",
+        "-postgres",
+        "postgres:",
+        "postgres:-17",
+        "postgres:1 7",
+        "postgres:" + "x" * 129,
+        "postgres@sha256:abc",
+        "postgres:17?all=1",
+        "postgres:17#x",
+        "../postgres",
+        "postgres/../../info",
+        "postgres//x",
+        "postgres%2fx",
+        "https://example.com/postgres",
+        "\u043f\u0433:17",
+        "postgres:\uff11\uff17",
+        "x" * 513,
+        "a-" * 20_000,
+    ],
+)
+def test_what_is_no_image_reference_is_refused_with_an_example(image: str) -> None:
+    with pytest.raises(InvalidInput, match="is no image reference") as caught:
+        check_image(image)
+    assert "postgres:17" in caught.value.hint
+    assert len(caught.value.explain()) < 300
+
+
+@pytest.mark.parametrize(
+    "text, shown",
+    [
+        ("tcp://me:secret@engine:2376", "tcp://me:***@engine:2376"),
+        ("see tcp://a:b@c and https://d:e@f/g", "see tcp://a:***@c and https://d:***@f/g"),
+        ("ssh://me@engine", "ssh://me@engine"),
+        ("unix:///var/run/docker.sock", "unix:///var/run/docker.sock"),
+        ("tcp://engine:2376", "tcp://engine:2376"),
+    ],
+)
+def test_the_password_of_a_url_is_struck_out(text: str, shown: str) -> None:
+    assert hide_userinfo(text) == shown

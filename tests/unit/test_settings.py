@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -177,6 +178,12 @@ def test_a_file_named_in_the_environment_that_is_missing_is_an_error(
         load_settings()
 
 
+def test_a_home_of_nobody_in_a_path_is_an_error_of_ours(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(f"{PREFIX}CONFIG", "~nobody-of-that-name/c.yaml")
+    with pytest.raises(InvalidConfiguration, match=r"~nobody-of-that-name/c\.yaml cannot be read"):
+        load_settings()
+
+
 @pytest.mark.parametrize("name", ["config", "env_file"])
 def test_a_directory_is_no_file(tmp_path: Path, name: str) -> None:
     with pytest.raises(InvalidConfiguration, match="cannot be read"):
@@ -271,6 +278,25 @@ def test_a_password_shows_nowhere(monkeypatch: pytest.MonkeyPatch) -> None:
     assert loaded.shown()["password"] == "***"
 
 
+@pytest.mark.parametrize(
+    "content",
+    [
+        f'password: "{WORD}\ncpus: 1\n',
+        f"password: {WORD}: x\n",
+        f"password: *{WORD}\n",
+        f"password: !{WORD} x\n",
+        f"password: [{WORD}\n",
+        f"a: @{WORD}\n",
+        f"password: {WORD}\x07\n",
+    ],
+)
+def test_a_line_that_is_no_yaml_is_not_quoted(write: Callable[[str, str], Path], content: str) -> None:
+    """It may hold a password."""
+    with pytest.raises(InvalidConfiguration, match="is no YAML") as caught:
+        load_settings(config=write("c.yaml", content))
+    assert WORD not in caught.value.explain()
+
+
 def test_a_wrong_password_is_not_repeated(write: Callable[[str, str], Path]) -> None:
     config = write("c.yaml", f"password: [{WORD}]\n")
     with pytest.raises(InvalidConfiguration, match="password") as caught:
@@ -305,6 +331,16 @@ def test_the_surroundings_are_those_of_this_process(
     assert (found.home, found.runtime_dir, Path(found.cwd)) == (home, tmp_path, Path.cwd())
     assert found.host
     assert found.windows is (sys.platform == "win32")
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only on Linux does systemd decide where the sockets are")
+def test_without_a_login_session_the_runtime_directory_is_systemds(monkeypatch: pytest.MonkeyPatch) -> None:
+    for value in (None, ""):
+        if value is None:
+            monkeypatch.delenv("XDG_RUNTIME_DIR", raising=False)
+        else:
+            monkeypatch.setenv("XDG_RUNTIME_DIR", value)
+        assert read_surroundings().runtime_dir == Path(f"/run/user/{os.getuid()}")
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="not on Windows: a directory in use stays there")

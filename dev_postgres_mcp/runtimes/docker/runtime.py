@@ -110,7 +110,7 @@ class DockerRuntime:
         The engine lets one container publish a port: whoever it refuses removes the container and tries
         another port.  A container that is only created holds no port yet, so the start decides.
         """
-        address = self._connection.discover().address
+        address = self._connection.discover(deadline).address
         bind_host, host = self._bind_host(address), _reachable_host(address)
         lock_file = self._options.state_directory / "network.lock"
         network_id = ensure_network(self._connection, lock_file, deadline=deadline)
@@ -130,7 +130,7 @@ class DockerRuntime:
 
     def list(self, *, deadline: Deadline | None = None) -> tuple[Container, ...]:
         """Return everything of ours, oldest first."""
-        host = _reachable_host(self._connection.discover().address)
+        host = _reachable_host(self._connection.discover(deadline).address)
         with self._connection.calling("listing containers", deadline=deadline) as api:
             summaries = api.containers(all=True, filters={"label": ID_LABEL})
         ours = [container for summary in summaries if (container := read_summary(summary, host))]
@@ -138,7 +138,7 @@ class DockerRuntime:
 
     def inspect(self, container_id: str, *, deadline: Deadline | None = None) -> Container:
         """Return one container with its evidence."""
-        host = _reachable_host(self._connection.discover().address)
+        host = _reachable_host(self._connection.discover(deadline).address)
         with self._connection.calling(f"inspecting container {container_id[:12]}", deadline=deadline) as api:
             details = self._of(container_id, api.inspect_container)
         container = read_details(details, host)
