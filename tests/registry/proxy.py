@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
 LOOPBACK = "127.0.0.1"
 _GREETING = "/v2/"
+_TLS = b"\x16"
 CHUNK = 64 * 1024
 _HOP_BY_HOP = {"connection", "keep-alive", "transfer-encoding"}
 
@@ -128,6 +129,14 @@ class _Server(ThreadingHTTPServer):
 class _Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
     server: _Server
+
+    def handle_one_request(self) -> None:
+        if self.rfile.peek(1)[:1] == _TLS:  # type: ignore[attr-defined]  # typed too widely
+            # Engines try HTTPS first; taken for a line of HTTP, that might never end.
+            self.close_connection = True
+            self.wfile.write(b"HTTP/1.0 400 Bad Request\r\n\r\n")
+            return
+        super().handle_one_request()
 
     def do_GET(self) -> None:
         proxy = self.server.proxy
