@@ -73,8 +73,7 @@ def _make_bar(*, with_bytes: bool) -> Bar:
         TimeElapsedColumn,
     )
 
+    # The text comes last: it is the longest, and what a narrow terminal cuts.
+    first = (BarColumn(20), DownloadColumn(binary_units=True)) if with_bytes else (SpinnerColumn(),)
     text = TextColumn("{task.description}", markup=False)
-    columns = (
-        (text, BarColumn(), DownloadColumn(binary_units=True)) if with_bytes else (SpinnerColumn(), text)
-    )
-    return Progress(*columns, TimeElapsedColumn(), console=Console(stderr=True), transient=True)
+    return Progress(*first, TimeElapsedColumn(), text, console=Console(stderr=True), transient=True)

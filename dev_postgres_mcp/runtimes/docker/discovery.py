@@ -7,13 +7,15 @@ import shutil
 import socket
 import sys
 import threading
+from contextlib import suppress
 from dataclasses import dataclass
 from importlib.util import find_spec
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 import docker
 import docker.errors
+import requests
 import requests.exceptions
 from docker.tls import TLSConfig
 from docker.utils import parse_host, version_lt
@@ -55,6 +57,7 @@ class Api(docker.APIClient):
         """Connect to `address` within `patience` seconds and take the API version that the engine speaks."""
         self._local = threading.local()
         self._patience = patience
+        self._answer: requests.Response | None = None
         try:
             super().__init__(
                 base_url=address.url,
@@ -67,6 +70,17 @@ class Api(docker.APIClient):
         except BaseException:
             self.close()
             raise
+
+    def send(self, request: requests.PreparedRequest, **options: Any) -> requests.Response:
+        """Send a request, and remember the answer for `hang_up`."""
+        self._answer = super().send(request, **options)
+        return self._answer
+
+    def hang_up(self) -> None:
+        """End the answer that is being read, whichever thread reads it; only for a client with one reader."""
+        with suppress(ValueError, RuntimeError, OSError):
+            if self._answer is not None:
+                self._answer.raw.shutdown()
 
     @property  # type: ignore[override]  # the stubs want whole seconds; requests takes fractions
     def timeout(self) -> float:

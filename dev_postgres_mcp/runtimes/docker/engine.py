@@ -8,10 +8,11 @@ from typing import TYPE_CHECKING
 
 import docker.errors
 import requests.exceptions
+import urllib3.exceptions
 
 from dev_postgres_mcp.errors import EngineDown
 from dev_postgres_mcp.runtimes.docker.contexts import find_addresses
-from dev_postgres_mcp.runtimes.docker.discovery import CONNECT_TIMEOUT, find_engine
+from dev_postgres_mcp.runtimes.docker.discovery import CONNECT_TIMEOUT, Api, find_engine
 from dev_postgres_mcp.runtimes.docker.failures import tell_reason, translate_api_error
 
 if TYPE_CHECKING:
@@ -19,8 +20,14 @@ if TYPE_CHECKING:
 
     from dev_postgres_mcp.deadline import Deadline
     from dev_postgres_mcp.runtimes.docker.contexts import DockerEnvironment
-    from dev_postgres_mcp.runtimes.docker.discovery import Api, Discovery
+    from dev_postgres_mcp.runtimes.docker.discovery import Discovery
 
+_LOST = (
+    requests.exceptions.RequestException,
+    urllib3.exceptions.HTTPError,
+    docker.errors.DockerException,
+    OSError,
+)
 CALL_TIMEOUT = 30.0
 """Seconds for one call to the engine; a start on a busy machine can take several."""
 
@@ -55,7 +62,7 @@ class EngineConnection:
             yield api
         except docker.errors.APIError as exc:
             raise translate_api_error(exc, doing) from exc
-        except (requests.exceptions.RequestException, docker.errors.DockerException, OSError) as exc:
+        except _LOST as exc:
             if not isinstance(exc, requests.exceptions.Timeout):
                 self.close()
             if deadline is not None:
@@ -64,6 +71,10 @@ class EngineConnection:
                 f"the Docker engine stopped answering while {doing}: {tell_reason(exc)}",
                 hint="start it again, then repeat the call; `dev-postgres-mcp doctor` shows where it was",
             ) from exc
+
+    def open(self, deadline: Deadline) -> Api:
+        """Return a client of its own for one long call, with the registry logins as they stand now."""
+        return Api(self.discover(deadline).address, CONNECT_TIMEOUT)
 
     def close(self) -> None:
         """Forget the engine; the next call looks for it again."""

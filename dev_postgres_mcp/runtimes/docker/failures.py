@@ -71,6 +71,7 @@ _PULL_ERRORS: tuple[tuple[str, type[ImageUnavailable], str], ...] = (
             "(manifest|name) unknown",
             "not found",
             "no such image",
+            "unknown blob",
             r"\b404\b",
         ),
         ImageNotFound,
@@ -93,12 +94,15 @@ _PULL_ERRORS: tuple[tuple[str, type[ImageUnavailable], str], ...] = (
         _any(
             "dial tcp|no such host|lookup|temporary failure|server misbehaving",
             "timeout|deadline exceeded|connection (refused|reset)|network is unreachable|eof",
-            r"tls handshake|proxyconnect|\b5\d\d\b",
+            r"tls handshake|proxyconnect|unmarshalling|invalid character|\b5\d\d\b",
         ),
         RegistryUnreachable,
         "check the engine's network or proxy, or bring the image once with `docker pull` or `docker load`",
     ),
 )
+
+
+_URL = re.compile(r"https?://[^\s\"]+")
 
 
 def translate_api_error(exc: APIError, doing: str) -> DevPostgresError:
@@ -115,7 +119,7 @@ def translate_api_error(exc: APIError, doing: str) -> DevPostgresError:
 
 def explain_pull(ref: str, text: str) -> ImageUnavailable:
     """Return why an image could not be pulled, from the registry's or the engine's words."""
-    words = text.replace(ref, "")
+    words = _URL.sub("", text).replace(ref, "")
     for pattern, kind, hint in _PULL_ERRORS:
         if re.search(pattern, words, re.IGNORECASE):
             return kind(f"could not pull {ref}: {text}", hint=hint)

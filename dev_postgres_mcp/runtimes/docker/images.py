@@ -5,11 +5,13 @@ from __future__ import annotations
 import queue
 import re
 import threading
+from contextlib import closing
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import docker.errors
 import requests.exceptions
+import urllib3.exceptions
 from docker.utils import parse_repository_tag
 
 from dev_postgres_mcp.errors import DevPostgresError, ImageUnauthorized, RegistryUnreachable
@@ -27,6 +29,7 @@ if TYPE_CHECKING:
 _POLL = 0.1
 """Seconds between looks at the deadline while the engine is silent."""
 _DONE = {"Pull complete", "Already exists"}
+_COME = {"Verifying Checksum", "Download complete", "Extracting", "Pull complete"}
 
 
 def find_image(connection: EngineConnection, ref: str, *, deadline: Deadline | None = None) -> Image | None:
@@ -56,7 +59,8 @@ def pull_image(
 ) -> None:
     """Have the engine pull `ref`; raises one of the ImageUnavailable errors."""
     layers = Layers(ref)
-    with connection.calling(f"pulling {ref}", deadline=deadline) as api:
+    doing = f"pulling {ref}"
+    with connection.calling(doing, deadline=deadline), closing(connection.open(deadline)) as api:
         for event in _events(api, ref, deadline):
             if "error" in event:
                 raise explain_pull(ref, str(event["error"]))
@@ -75,15 +79,17 @@ class Layers:
     def see(self, event: Mapping[str, Any]) -> bool:
         """Take in one event of the engine; True when it tells something new."""
         layer, status = str(event.get("id", "")), str(event.get("status", ""))
-        if not re.fullmatch(r"[0-9a-f]{12}", layer):
+        if not re.fullmatch(r"[0-9a-f]{12}", layer) or status.startswith("Pulling from"):
             return False
         detail: Mapping[str, Any] = event.get("progressDetail") or {}
-        _, total = self._sizes.get(layer, (0, 0))
+        current, total = self._sizes.get(layer, (0, 0))
         if status == "Downloading":
-            total = int(detail.get("total") or total)
-            self._sizes[layer] = (int(detail.get("current") or 0), total)
-        else:
-            self._sizes[layer] = (total, total) if status != "Pulling fs layer" else (0, 0)
+            # A download that was cut begins again: what has come once is not taken back.
+            total = max(total, int(detail.get("total") or 0))
+            current = max(current, int(detail.get("current") or 0))
+        elif status in _COME:
+            current = total
+        self._sizes[layer] = (current, total)
         if status in _DONE:
             self._done.add(layer)
         return True
@@ -100,23 +106,26 @@ class Layers:
 def _events(api: Api, ref: str, deadline: Deadline) -> Iterator[Mapping[str, Any]]:
     """Yield the engine's events, looking at the deadline while it is silent.
 
-    A thread reads them, since a read from a silent engine cannot be interrupted; when we give up it ends
-    with the engine's own answer.
+    A thread reads them, since a read from a silent engine cannot be interrupted.  When we give up we hang up, and
+    the engine ends a pull that nobody listens to.
     """
     arrived: queue.SimpleQueue[Mapping[str, Any] | Exception | None] = queue.SimpleQueue()
     reader = threading.Thread(target=_read_events, args=(api, ref, arrived), daemon=True)
     reader.start()
-    while True:
-        deadline.check(f"pulling {ref}")
-        try:
-            event = arrived.get(timeout=_POLL)
-        except queue.Empty:
-            continue
-        if event is None:
-            return
-        if isinstance(event, Exception):
-            raise event
-        yield event
+    try:
+        while True:
+            deadline.check(f"pulling {ref}")
+            try:
+                event = arrived.get(timeout=_POLL)
+            except queue.Empty:
+                continue
+            if event is None:
+                return
+            if isinstance(event, Exception):
+                raise event
+            yield event
+    finally:
+        api.hang_up()
 
 
 def _read_events(
@@ -130,7 +139,7 @@ def _read_events(
         end = None
     except docker.errors.APIError as exc:
         end = explain_pull(ref, str(exc.explanation or exc))
-    except (requests.exceptions.RequestException, OSError, ValueError) as exc:
+    except (requests.exceptions.RequestException, urllib3.exceptions.HTTPError, OSError, ValueError) as exc:
         end = _cut(ref, f"the engine stopped answering ({type(exc).__name__})")
     except docker.errors.DockerException as exc:
         # The SDK asks the credential helpers of ~/.docker/config.json before it asks the engine.
