@@ -17,6 +17,7 @@ from dev_postgres_mcp.cli.mcp import mcp_app
 from dev_postgres_mcp.cli.options import FormatOption, OutputFormat, QuietOption
 from dev_postgres_mcp.cli.postgres import postgres_app
 from dev_postgres_mcp.cli.render import show_version, talk
+from dev_postgres_mcp.cli.signals import ignore_signals
 from dev_postgres_mcp.errors import DevPostgresError
 from dev_postgres_mcp.parsing import parse_pairs
 
@@ -105,3 +106,5 @@ def main() -> None:
     except DevPostgresError as exc:
         talk(f"error: {exc.explain()}")
         sys.exit(exit_code(exc))
+    finally:
+        ignore_signals()

@@ -39,6 +39,12 @@ def run_undoable(verb: Callable[[Deadline], T], *, then: Callable[[T], None] = l
         return result
 
 
+def ignore_signals() -> None:
+    """Let the interpreter end in peace: all is said and done, and a second Ctrl-C would only make it stumble."""
+    for number in _SIGNALS:
+        signal.signal(number, signal.SIG_IGN)
+
+
 @contextmanager
 def _collecting(deadline: Deadline) -> Iterator[list[int]]:
     came: list[int] = []
