@@ -124,7 +124,6 @@ def _connect(conninfo: Conninfo, *, patience: float = ANSWER_TIMEOUT) -> Iterato
     try:
         with psycopg.connect(_render(conninfo), autocommit=True) as connection:
             timer = threading.Timer(min(patience, threading.TIMEOUT_MAX), _cut, (connection,))
-            timer.daemon = True
             timer.start()
             try:
                 yield connection

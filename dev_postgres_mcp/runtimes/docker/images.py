@@ -84,9 +84,11 @@ class Layers:
         detail: Mapping[str, Any] = event.get("progressDetail") or {}
         current, total = self._sizes.get(layer, (0, 0))
         if status == "Downloading":
-            # A download that was cut begins again: what has come once is not taken back.
-            total = max(total, int(detail.get("total") or 0))
-            current = max(current, int(detail.get("current") or 0))
+            # After a cut the engine counts the remainder only, with a smaller total: what has come is not taken back.
+            come, left = int(detail.get("current") or 0), int(detail.get("total") or 0)
+            total = max(total, left)
+            if come < left:
+                current = max(current, total - left + come)
         elif status in _COME:
             current = total
         self._sizes[layer] = (current, total)
