@@ -42,7 +42,7 @@ def testcontainers() -> Sample:
     """Return the same of testcontainers' PostgresContainer."""
     # Its reaper is a second image, which is not what is compared.
     os.environ["TESTCONTAINERS_RYUK_DISABLED"] = "true"
-    from testcontainers.postgres import PostgresContainer
+    from testcontainers.community.postgres import PostgresContainer
 
     started = time.perf_counter()
     container = PostgresContainer(IMAGE, driver=None)
