@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import sys
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from dev_postgres_mcp.cli.create import CREATE_EXAMPLES, create
 from dev_postgres_mcp.cli.exits import FAILURE
 from dev_postgres_mcp.cli.invocation import invocation_of
 from dev_postgres_mcp.cli.options import (
@@ -19,7 +19,6 @@ from dev_postgres_mcp.cli.options import (
     QuietOption,
     complete_instance,
 )
-from dev_postgres_mcp.cli.progress import ProgressTalk
 from dev_postgres_mcp.cli.render import (
     printable,
     show_drops,
@@ -30,18 +29,11 @@ from dev_postgres_mcp.cli.render import (
     show_text,
     talk,
 )
-from dev_postgres_mcp.cli.signals import run_undoable
 from dev_postgres_mcp.errors import InvalidInput
-from dev_postgres_mcp.model import Secret
-from dev_postgres_mcp.parsing import parse_pairs
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from dev_postgres_mcp.deadline import Deadline
-    from dev_postgres_mcp.model import Instance
-
-MAX_PASSWORD_FILE = 4096
 
 postgres_app = typer.Typer(
     help="Create, list, inspect and drop throwaway PostgreSQL servers.",
@@ -51,91 +43,7 @@ postgres_app = typer.Typer(
 )
 
 
-@postgres_app.command(
-    "create",
-    epilog="""\b
-Examples:
-  dev-postgres-mcp postgres create
-  dev-postgres-mcp postgres create --version 16 --name shop-tests --memory 1g
-  dev-postgres-mcp postgres create --image pgvector/pgvector:pg17 --extension vector
-  dev-postgres-mcp postgres create --init schema.sql -c work_mem=64MB
-  DATABASE_URL=$(dev-postgres-mcp postgres create --format url)
-  eval "$(dev-postgres-mcp postgres create --format env)" && psql""",
-)
-def create(
-    context: typer.Context,
-    *,
-    version: Annotated[
-        str | None, typer.Option(help="PostgreSQL major version: 14 to 18.", metavar="VERSION")
-    ] = None,
-    image: Annotated[
-        str | None, typer.Option(help="Image made from the official one, instead.", metavar="IMAGE")
-    ] = None,
-    name: Annotated[str | None, typer.Option(help="Display name.", metavar="NAME")] = None,
-    database: Annotated[
-        str | None, typer.Option("--database", "-d", help="Database to create.", metavar="NAME")
-    ] = None,
-    username: Annotated[
-        str | None, typer.Option("--username", "-U", help="Superuser to create.", metavar="NAME")
-    ] = None,
-    password_file: Annotated[
-        str | None,
-        typer.Option(
-            help="File with the password, - for stdin; a random one is made without.", metavar="FILE"
-        ),
-    ] = None,
-    memory: Annotated[
-        str | None, typer.Option(help="Memory limit, such as 512m or 2g.", metavar="SIZE")
-    ] = None,
-    cpus: Annotated[float | None, typer.Option(help="CPU limit in cores.", metavar="CORES")] = None,
-    label: Annotated[
-        list[str] | None, typer.Option(help="Label to keep; repeatable.", metavar="NAME=VALUE")
-    ] = None,
-    extension: Annotated[
-        list[str] | None, typer.Option(help="Extension to create; repeatable.", metavar="NAME")
-    ] = None,
-    setting: Annotated[
-        list[str] | None,
-        typer.Option("--setting", "-c", help="PostgreSQL setting; repeatable.", metavar="NAME=VALUE"),
-    ] = None,
-    init: Annotated[
-        Path | None,
-        typer.Option(
-            help="A .sql, .sql.gz or .sh file, or a directory of them, to run once.", metavar="PATH"
-        ),
-    ] = None,
-    form: InstanceFormatOption = InstanceFormat.TABLE,
-    quiet: QuietOption = False,
-) -> None:
-    """Create a server and wait until it accepts logins."""
-    from dev_postgres_mcp.instances import build_spec
-    from dev_postgres_mcp.views import view_instance
-
-    def tell(instance: Instance) -> None:
-        show_instance(view_instance(instance), instance.conninfo, form, quiet=quiet)
-
-    with invocation_of(context).app("postgres create") as app:
-        spec = build_spec(
-            app.defaults,
-            version=version,
-            image=image,
-            name=name,
-            database=database,
-            username=username,
-            password=_read_password(password_file),
-            memory=memory,
-            cpus=cpus,
-            labels=parse_pairs(label or (), what="label"),
-            extensions=extension or (),
-            settings=parse_pairs(setting or (), what="PostgreSQL setting"),
-            init=init,
-        )
-
-        def make(deadline: Deadline) -> Instance:
-            with ProgressTalk(quiet=quiet) as progress:
-                return app.manager.create(spec, progress=progress, deadline=deadline)
-
-        run_undoable(make, then=tell)
+postgres_app.command("create", epilog=CREATE_EXAMPLES)(create)
 
 
 @postgres_app.command(
@@ -296,15 +204,3 @@ def _confirm(names: Sequence[str]) -> None:
     if names:
         listed = "".join(f"\n  {printable(name)}" for name in names)
         typer.confirm(f"This drops with all data:{listed}\nGo on?", abort=True, err=True)
-
-
-def _read_password(source: str | None) -> Secret | None:
-    if source is None:
-        return None
-    try:
-        text = (
-            sys.stdin.read(MAX_PASSWORD_FILE) if source == "-" else Path(source).read_text(encoding="utf-8")
-        )
-    except (OSError, UnicodeDecodeError) as exc:
-        raise InvalidInput(f"the password file {source} cannot be read", hint="name a text file") from exc
-    return Secret(text.removesuffix("\n").removesuffix("\r"))

@@ -3,14 +3,28 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING
 
 from mcp.server.mcpserver import Context
-from pydantic import BeforeValidator, Field, WithJsonSchema
 
 from dev_postgres_mcp import __version__
 from dev_postgres_mcp.instances import build_spec
 from dev_postgres_mcp.model import Secret
+from dev_postgres_mcp.server.parameters import (
+    Cpus,
+    Database,
+    Extensions,
+    Image,
+    Init,
+    InstanceRef,
+    Labels,
+    Memory,
+    Name,
+    Password,
+    Settings,
+    Username,
+    Version,
+)
 from dev_postgres_mcp.server.protocol import StrictServer, strict_tool
 from dev_postgres_mcp.server.workers import ProgressReporter, Workers
 from dev_postgres_mcp.views import (
@@ -36,22 +50,6 @@ when you are done. Nothing in it survives the drop.
 3. list_postgres_instances shows every instance on this engine, other people's and sessions' too: `owner` says whose. \
 Drop only what you created, or what the user named.
 Ids may be abbreviated to any unique prefix. When a call fails, its text says what to do next."""
-
-InstanceRef = Annotated[
-    str,
-    Field(
-        min_length=1,
-        max_length=256,
-        description="The instance: its id, any unique prefix of it, its name or its container id.",
-    ),
-]
-_Version = Annotated[
-    Literal["14", "15", "16", "17", "18"] | None,
-    BeforeValidator(lambda value: str(value) if isinstance(value, int) else value),
-    WithJsonSchema({"type": "string", "enum": ["14", "15", "16", "17", "18"]}),
-    Field(description="PostgreSQL major version. Leave it out for the default, or when `image` is given."),
-]
-_TEXT = WithJsonSchema({"type": "string"})
 
 
 def build_server(app: App, workers: Workers) -> StrictServer:
@@ -119,56 +117,18 @@ class InstanceTools:
     async def create_postgres_instance(
         self,
         ctx: Context[None],
-        version: _Version = None,
-        image: Annotated[
-            str | None,
-            _TEXT,
-            Field(description="Any image made from the official one, such as pgvector/pgvector:pg17."),
-        ] = None,
-        name: Annotated[
-            str | None,
-            _TEXT,
-            Field(description="Display name, to find the instance again; else its container's."),
-        ] = None,
-        database: Annotated[
-            str | None, _TEXT, Field(description="Database to create; default postgres.")
-        ] = None,
-        username: Annotated[
-            str | None, _TEXT, Field(description="Superuser to create; default postgres.")
-        ] = None,
-        password: Annotated[
-            str | None,
-            _TEXT,
-            Field(description="Password of that user; leave it out and a random one is made."),
-        ] = None,
-        memory: Annotated[
-            str | None,
-            _TEXT,
-            Field(description="Memory limit such as 512m or 2g; default 512m, at least 64m."),
-        ] = None,
-        cpus: Annotated[
-            float | None,
-            WithJsonSchema({"type": "number"}),
-            Field(description="CPU limit in cores, such as 0.5 or 2; default 1."),
-        ] = None,
-        extensions: Annotated[
-            list[str], Field(description="Extensions to create in the database, such as hstore or vector.")
-        ] = [],  # noqa: B006 - never changed; pydantic copies it
-        settings: Annotated[
-            dict[str, str],
-            Field(description='PostgreSQL settings, such as {"work_mem": "64MB"}; they win over ours.'),
-        ] = {},  # noqa: B006 - as above
-        init: Annotated[
-            str | None,
-            _TEXT,
-            Field(
-                description="Path on this machine of a .sql, .sql.gz or .sh file, or of a directory of them, to run "
-                "once before the server is ready."
-            ),
-        ] = None,
-        labels: Annotated[
-            dict[str, str], Field(description="Labels to keep with the instance, such as a task or branch.")
-        ] = {},  # noqa: B006 - as above
+        version: Version = None,
+        image: Image = None,
+        name: Name = None,
+        database: Database = None,
+        username: Username = None,
+        password: Password = None,
+        memory: Memory = None,
+        cpus: Cpus = None,
+        extensions: Extensions = [],  # noqa: B006 - never changed; pydantic copies it
+        settings: Settings = {},  # noqa: B006 - as above
+        init: Init = None,
+        labels: Labels = {},  # noqa: B006 - as above
     ) -> InstanceView:
         """Create a throwaway PostgreSQL server and wait until it accepts logins.
 
