@@ -22,7 +22,9 @@ def test_a_create_on_a_full_disk_says_so_and_leaves_nothing(engine: SecondEngine
     print(f"{room // MEGABYTE} MB free: {done.stderr}")
     assert done.returncode in {1, 7}
     assert done.stdout == ""
-    assert "no space left on device" in done.stderr.lower()
+    told = done.stderr.lower()
+    # Now and then the engine itself knows only that the first directory of the layer is not there.
+    assert "no space left on device" in told or ("overlay2/" in told and "disk is most likely full" in told)
     assert "hint: " in done.stderr
     assert engine.containers() == []
     engine.free_disk()

@@ -75,6 +75,7 @@ def test_every_wording_of_a_bind_conflict_is_a_conflict(text: str) -> None:
     [
         ("write /var/lib/docker/tmp/x: no space left on device", DiskFull),
         ("mkdir /var/lib/docker/overlay2/x: disk quota exceeded", DiskFull),
+        ("chown /var/lib/docker/overlay2/x-init/work/work: no such file or directory", DiskFull),
         (
             "Range of CPUs is from 0.01 to 2.00, as there are only 2 CPUs available",
             InvalidInput,

@@ -53,6 +53,12 @@ _API_ERRORS: tuple[tuple[str, type[DevPostgresError], str], ...] = (
         "",
     ),
     (r"no space left on device|disk quota exceeded", DiskFull, ""),
+    (
+        # What Engine 20.10 says when the disk has no room for the first directory of a layer.
+        r"(chown|mkdir) \S*overlay\S*: no such file or directory",
+        DiskFull,
+        "the engine's disk is most likely full: make room (`docker system df`), then try again",
+    ),
     (r"range of cpus|minimum memory limit|invalid cpu|nano ?cpus", InvalidInput, ""),
     (r"unable to find user|no matching entries in passwd|no such user", ImageUnsuitable, ""),
     (r"executable file not found|no command specified|exec format error", ImageUnsuitable, ""),
