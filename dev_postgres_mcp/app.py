@@ -27,6 +27,7 @@ class App:
     manager: InstanceManager
     runtime: Runtime
     defaults: Defaults
+    quota: Quota
     settings: Settings
 
     def diagnose(self) -> tuple[Finding, ...]:
@@ -35,7 +36,7 @@ class App:
             self.runtime,
             image=f"{self.defaults.repository}:{self.defaults.version}",
             ports=self.settings.port_range,
-            quota=Quota(max_instances=self.settings.max_instances, max_memory=self.settings.max_total_memory),
+            quota=self.quota,
         )
 
     def close(self) -> None:
@@ -46,14 +47,7 @@ class App:
 def build_app(settings: Settings, *, session: str, program: str) -> App:
     """Return the program on Docker.  Touches no engine; `session` and `program` end up in owner labels."""
     surroundings = read_surroundings()
-    runtime = DockerRuntime(
-        DockerOptions(
-            environment=_docker_environment(settings, surroundings),
-            ports=settings.port_range,
-            state_directory=surroundings.state_directory,
-            publish_host=settings.publish_host,
-        )
-    )
+    runtime = DockerRuntime(docker_options(settings, surroundings))
     owner = Owner(
         session=settings.session or session,
         user=surroundings.user,
@@ -65,8 +59,9 @@ def build_app(settings: Settings, *, session: str, program: str) -> App:
 
 def assemble_app(settings: Settings, *, runtime: Runtime, sql: Sql, owner: Owner) -> App:
     """Return the program on any runtime; tests give it the in-memory one."""
+    quota = Quota(max_instances=settings.max_instances, max_memory=settings.max_total_memory)
     policy = Policy(
-        quota=Quota(max_instances=settings.max_instances, max_memory=settings.max_total_memory),
+        quota=quota,
         create_timeout=settings.create_timeout,
         pull_timeout=settings.pull_timeout,
     )
@@ -80,7 +75,21 @@ def assemble_app(settings: Settings, *, runtime: Runtime, sql: Sql, owner: Owner
         password=Secret(settings.password.get_secret_value()) if settings.password else None,
     )
     return App(
-        manager=InstanceManager(runtime, sql, policy), runtime=runtime, defaults=defaults, settings=settings
+        manager=InstanceManager(runtime, sql, policy),
+        runtime=runtime,
+        defaults=defaults,
+        quota=quota,
+        settings=settings,
+    )
+
+
+def docker_options(settings: Settings, surroundings: Surroundings) -> DockerOptions:
+    """Return what the Docker runtime has to know of the settings and of what is around the process."""
+    return DockerOptions(
+        environment=_docker_environment(settings, surroundings),
+        ports=settings.port_range,
+        state_directory=surroundings.state_directory,
+        publish_host=settings.publish_host,
     )
 
 

@@ -8,12 +8,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from dev_postgres_mcp.app import _docker_environment
-from dev_postgres_mcp.errors import DevPostgresError
-from dev_postgres_mcp.runtimes.docker import DockerOptions
 from dev_postgres_mcp.runtimes.memory import MemoryWorld
-from dev_postgres_mcp.settings import load_settings, read_surroundings
-from tests.helpers.stages import PORTS, DockerStage, MemoryStage, build_app
+from dev_postgres_mcp.settings import load_settings
+from tests.helpers.stages import DockerStage, MemoryStage, build_app, open_docker_stage
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -55,22 +52,7 @@ def memory_stage(world: MemoryWorld) -> MemoryStage:
 @pytest.fixture
 def docker_stage() -> Iterator[DockerStage]:
     """The stage over the engine of this machine; no engine is a failure, never a skip."""
-    settings = load_settings({"session": "tests"}).settings
-    surroundings = read_surroundings()
-    options = DockerOptions(
-        environment=_docker_environment(settings, surroundings),
-        ports=PORTS,
-        state_directory=surroundings.state_directory,
-        publish_host=settings.publish_host,
-    )
-    try:
-        stage = DockerStage(options, version=os.environ.get("POSTGRES_TEST_VERSION", "17"))
-    except DevPostgresError as exc:
-        pytest.fail(f"this test needs a Docker Engine (`make engine`): {exc.explain()}")
-    try:
-        yield stage
-    finally:
-        stage.close()
+    yield from open_docker_stage(load_settings({"session": "tests"}).settings)
 
 
 @pytest.fixture

@@ -52,6 +52,15 @@ Drop only what you created, or what the user named.
 Ids may be abbreviated to any unique prefix. When a call fails, its text says what to do next."""
 
 
+_LOOKS = {
+    "read_only_hint": True,
+    "destructive_hint": False,
+    "idempotent_hint": True,
+    "open_world_hint": False,
+}
+"""A tool that changes nothing and reaches nothing but the engine."""
+
+
 def build_server(app: App, workers: Workers) -> StrictServer:
     """Return the MCP server over `app`; it touches no engine before a tool is called."""
     tools = InstanceTools(app, workers)
@@ -72,18 +81,12 @@ def build_server(app: App, workers: Workers) -> StrictServer:
             strict_tool(
                 tools.list_postgres_instances,
                 title="List PostgreSQL instances",
-                read_only_hint=True,
-                destructive_hint=False,
-                idempotent_hint=True,
-                open_world_hint=False,
+                **_LOOKS,
             ),
             strict_tool(
                 tools.get_postgres_instance,
                 title="Get a PostgreSQL instance",
-                read_only_hint=True,
-                destructive_hint=False,
-                idempotent_hint=True,
-                open_world_hint=False,
+                **_LOOKS,
             ),
             strict_tool(
                 tools.drop_postgres_instance,
@@ -96,10 +99,7 @@ def build_server(app: App, workers: Workers) -> StrictServer:
             strict_tool(
                 tools.health_check_postgres,
                 title="Check a PostgreSQL instance",
-                read_only_hint=True,
-                destructive_hint=False,
-                idempotent_hint=True,
-                open_world_hint=False,
+                **_LOOKS,
             ),
         ],
         log_level=app.settings.log_level.upper(),  # type: ignore[arg-type]  # the SDK spells them in capitals

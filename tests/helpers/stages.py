@@ -6,6 +6,7 @@ session in its owner label, so that whatever else runs on the engine is never to
 
 from __future__ import annotations
 
+import os
 import threading
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
@@ -13,8 +14,9 @@ from math import inf
 from typing import TYPE_CHECKING, Any, Protocol
 
 import docker
+import pytest
 
-from dev_postgres_mcp.app import App, assemble_app
+from dev_postgres_mcp.app import App, assemble_app, docker_options
 from dev_postgres_mcp.deadline import Deadline
 from dev_postgres_mcp.errors import DevPostgresError
 from dev_postgres_mcp.instances import build_spec
@@ -25,11 +27,11 @@ from dev_postgres_mcp.runtimes.base import Bootstrap, Image, Launch, Record
 from dev_postgres_mcp.runtimes.docker import DockerRuntime
 from dev_postgres_mcp.runtimes.docker.container import LABEL
 from dev_postgres_mcp.runtimes.memory import MemoryRuntime, MemorySql, MemoryWorld
-from dev_postgres_mcp.settings import Settings
+from dev_postgres_mcp.settings import Settings, read_surroundings
 from dev_postgres_mcp.sql.client import PsycopgSql
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
     from dev_postgres_mcp.model import InstanceSpec
     from dev_postgres_mcp.runtimes.base import Container, Runtime
@@ -223,3 +225,16 @@ def edit_container(world: MemoryWorld, container_id: str, **changes: Any) -> Non
     """Let something happen to a container of the world."""
     body = world.body(container_id)
     body.container = replace(body.container, **changes)
+
+
+def open_docker_stage(settings: Settings) -> Iterator[DockerStage]:
+    """Yield the stage over the engine of this machine; no engine is a failure, never a skip."""
+    options = replace(docker_options(settings, read_surroundings()), ports=PORTS)
+    try:
+        stage = DockerStage(options, version=os.environ.get("POSTGRES_TEST_VERSION", "17"))
+    except DevPostgresError as exc:
+        pytest.fail(f"this test needs a Docker Engine (`make engine`): {exc.explain()}")
+    try:
+        yield stage
+    finally:
+        stage.close()

@@ -2,17 +2,13 @@
 
 from __future__ import annotations
 
-import os
 from typing import TYPE_CHECKING, Protocol
 
 import pytest
 
-from dev_postgres_mcp.app import _docker_environment
-from dev_postgres_mcp.errors import DevPostgresError
 from dev_postgres_mcp.instances import build_spec
-from dev_postgres_mcp.runtimes.docker import DockerOptions
-from dev_postgres_mcp.settings import load_settings, read_surroundings
-from tests.helpers.stages import PORTS, DockerStage, build_app
+from dev_postgres_mcp.settings import load_settings
+from tests.helpers.stages import DockerStage, build_app, open_docker_stage
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -30,22 +26,7 @@ class Create(Protocol):
 @pytest.fixture(scope="session")
 def stage() -> Iterator[DockerStage]:
     """The engine of this machine, and a session label under which all of ours is put away."""
-    settings = load_settings().settings
-    surroundings = read_surroundings()
-    options = DockerOptions(
-        environment=_docker_environment(settings, surroundings),
-        ports=PORTS,
-        state_directory=surroundings.state_directory,
-        publish_host=settings.publish_host,
-    )
-    try:
-        stage = DockerStage(options, version=os.environ.get("POSTGRES_TEST_VERSION", "17"))
-    except DevPostgresError as exc:
-        pytest.fail(f"this test needs a Docker Engine (`make engine`): {exc.explain()}")
-    try:
-        yield stage
-    finally:
-        stage.close()
+    yield from open_docker_stage(load_settings().settings)
 
 
 @pytest.fixture(scope="session")
