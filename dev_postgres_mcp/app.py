@@ -6,9 +6,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from dev_postgres_mcp.instances import Defaults, InstanceManager, Policy
+from dev_postgres_mcp.instances import Defaults, InstanceManager, Policy, build_spec
+from dev_postgres_mcp.instances.creation import Creator
 from dev_postgres_mcp.instances.diagnosis import Finding, diagnose
+from dev_postgres_mcp.instances.images import PreparedImages
+from dev_postgres_mcp.instances.observation import Observer
+from dev_postgres_mcp.instances.pool import Keeper, WarmPool
 from dev_postgres_mcp.instances.quota import Quota
+from dev_postgres_mcp.instances.snapshots import Snapshots
+from dev_postgres_mcp.instances.sweeping import Sweeper
 from dev_postgres_mcp.model import Limits, Owner, Secret
 from dev_postgres_mcp.runtimes.docker import DockerEnvironment, DockerOptions, DockerRuntime
 from dev_postgres_mcp.settings import read_surroundings
@@ -25,6 +31,11 @@ class App:
     """What a face works with."""
 
     manager: InstanceManager
+    snapshots: Snapshots
+    images: PreparedImages
+    pool: WarmPool
+    sweeper: Sweeper
+    keeper: Keeper
     runtime: Runtime
     defaults: Defaults
     quota: Quota
@@ -64,22 +75,49 @@ def assemble_app(settings: Settings, *, runtime: Runtime, sql: Sql, owner: Owner
         quota=quota,
         create_timeout=settings.create_timeout,
         pull_timeout=settings.pull_timeout,
+        max_lifetime=settings.max_lifetime,
+        max_snapshot_size=settings.max_snapshot_size,
+        session=owner.session,
     )
-    defaults = Defaults(
+    defaults = build_defaults(settings, owner)
+    observer = Observer(runtime, sql)
+    creator = Creator(runtime, sql, observer, policy)
+    manager = InstanceManager(runtime, sql, policy, observer=observer, creator=creator)
+    sweeper = Sweeper(runtime, policy)
+    pool = WarmPool(
+        runtime,
+        policy,
+        creator=creator,
+        spec=lambda: build_spec(defaults),
+        size=settings.pool_size,
+        memory_share=settings.pool_memory_share,
+    )
+    return App(
+        manager=manager,
+        snapshots=Snapshots(runtime, sql, policy, manager=manager, creator=creator),
+        images=PreparedImages(runtime, policy, creator=creator),
+        pool=pool,
+        sweeper=sweeper,
+        keeper=Keeper(pool, creator, sweeper),
+        runtime=runtime,
+        defaults=defaults,
+        quota=quota,
+        settings=settings,
+    )
+
+
+def build_defaults(settings: Settings, owner: Owner) -> Defaults:
+    """Return what stands in for what a caller leaves out."""
+    return Defaults(
         version=settings.version,
         repository=settings.image_repository,
         database=settings.database,
         username=settings.username,
         limits=Limits(memory=settings.memory, cpus=settings.cpus),
+        ttl=settings.ttl,
+        idle_timeout=settings.idle_timeout,
         owner=owner,
         password=Secret(settings.password.get_secret_value()) if settings.password else None,
-    )
-    return App(
-        manager=InstanceManager(runtime, sql, policy),
-        runtime=runtime,
-        defaults=defaults,
-        quota=quota,
-        settings=settings,
     )
 
 

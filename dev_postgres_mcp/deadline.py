@@ -73,6 +73,11 @@ class Deadline:
         """Run `action` on the canceller's thread when it is cancelled within this block, at once if it is already."""
         return self._switch.holding(action)
 
+    @property
+    def cancelled(self) -> bool:
+        """Tell whether somebody has cancelled it."""
+        return self._switch.turned.is_set()
+
     def remaining(self) -> float:
         """Return the seconds that are left, never negative."""
         return max(0.0, self._end - self._reserve - time.monotonic())

@@ -4,6 +4,8 @@
     |- InvalidInput               a value that cannot work; says which and what would
     |  `- InvalidConfiguration    the same, in a file, the environment or a flag
     |- InstanceNotFound           no instance answers to that reference
+    |- SnapshotNotFound           no snapshot answers to that name
+    |- SnapshotInUse              instances stand on it; lists them
     |- AmbiguousReference         several do; lists them
     |- EngineUnavailable          no engine to work with
     |  |- EngineNotFound          none was found where one could be
@@ -88,6 +90,20 @@ class InstanceNotFound(DevPostgresError):
 
     code = "instance_not_found"
     default_hint = "list the instances to see what is there; it may have been dropped already"
+
+
+class SnapshotNotFound(DevPostgresError):
+    """No snapshot answers to that name."""
+
+    code = "snapshot_not_found"
+    default_hint = "list the snapshots to see what is there; it may have expired"
+
+
+class SnapshotInUse(DevPostgresError):
+    """Instances stand on it."""
+
+    code = "snapshot_in_use"
+    default_hint = "drop them first, or delete with force, which drops them too"
 
 
 class AmbiguousReference(DevPostgresError):

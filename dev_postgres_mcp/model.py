@@ -66,8 +66,19 @@ class Limits:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Lease:
+    """How long an instance may live: a moment, and seconds without a client; None: no such end."""
+
+    expires_at: datetime | None = None
+    idle_timeout: float | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
 class InstanceSpec:
-    """What a caller asked for. `image` is always whole; `version` is empty when the caller named it."""
+    """What a caller asked for. `image` is always whole; `version` is empty when the caller named it.
+
+    `ttl` and `idle_timeout` are seconds, None: no such end.  `seed` names a prepared image with data.
+    """
 
     version: str
     image: str
@@ -75,12 +86,29 @@ class InstanceSpec:
     username: str
     password: Secret
     limits: Limits
+    ttl: float | None = None
+    idle_timeout: float | None = None
     name: str = ""
+    seed: str = ""
     owner: Owner = Owner()
     labels: Mapping[str, str] = field(default_factory=dict)
     extensions: tuple[str, ...] = ()
     settings: Mapping[str, str] = field(default_factory=dict)
     init: tuple[InitFile, ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
+class BranchSpec:
+    """What a caller asked of a branch; what is None is as in the instance that it branches from."""
+
+    password: Secret
+    ttl: float | None = None
+    idle_timeout: float | None = None
+    memory: int | None = None
+    cpus: float | None = None
+    name: str = ""
+    owner: Owner = Owner()
+    labels: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -171,6 +199,7 @@ class Instance:
     status: Status
     limits: Limits
     endpoint: Endpoint
+    lease: Lease = Lease()
     owner: Owner = Owner()
     labels: Mapping[str, str] = field(default_factory=dict)
     conninfo: Conninfo | None = None
@@ -242,3 +271,67 @@ class Progress:
     message: str
     done: int = 0
     total: int = 0
+
+
+@dataclass(frozen=True, kw_only=True)
+class PreparedImage:
+    """A local image whose cluster is initialised.  `size` is what it adds to its base, in bytes.
+
+    `seed` is the name of the data in it, empty for none.  `stale`: its base image has changed or is gone.
+    """
+
+    id: str
+    key: str
+    base: str
+    version: str
+    seed: str
+    created_at: datetime
+    size: int
+    users: tuple[str, ...] = ()
+    stale: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class Snapshot:
+    """A frozen state of an instance's whole cluster.  `size` is what it adds to its parent, in bytes.
+
+    `branches` are the ids of the instances that stand on it.
+    """
+
+    id: str
+    name: str
+    source: str
+    version: str
+    image: str
+    created_at: datetime
+    expires_at: datetime | None
+    size: int
+    branches: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Leftover:
+    """Something of ours that a sweep removes, and why."""
+
+    kind: str
+    name: str
+    reason: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Spare:
+    """A started, unclaimed instance."""
+
+    id: str
+    version: str
+    port: int
+    created_at: datetime
+    maker: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class PoolStatus:
+    """The spares of one engine, whoever made them, and how many each server keeps."""
+
+    size: int
+    spares: tuple[Spare, ...]

@@ -24,9 +24,14 @@ MAX_PASSWORD_BYTES = 1000
 MIN_MEMORY = 64 * 1024**2
 """Below this PostgreSQL is killed for want of memory while it initialises its cluster."""
 
+MAX_DURATION = 10 * 365 * 86_400
+"""Seconds; within what calendars and shells count."""
+_DURATION = re.compile(r"(\d+(?:\.\d+)?)([smhd])", re.ASCII)
+_UNIT_SECONDS = {"s": 1, "m": 60, "h": 3_600, "d": 86_400}
 MAX_SIZE = 2**62
 """Bytes; engines count in signed 64-bit numbers."""
 
+_LABEL = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,62}", re.ASCII)
 _SIZE = re.compile(r"(\d+(?:\.\d+)?)\s*([kmgt]?)(?:i?b)?", re.IGNORECASE)
 _FACTOR = {"": 1, "k": 1024, "m": 1024**2, "g": 1024**3, "t": 1024**4}
 _SETTING = re.compile(r"[A-Za-z_][A-Za-z0-9_$]*(\.[A-Za-z_][A-Za-z0-9_$]*)*")
@@ -83,6 +88,29 @@ def parse_size(text: str, *, what: str = "size") -> int:
     return int(size)
 
 
+def parse_duration(text: str, *, what: str = "duration") -> float | None:
+    """Return seconds for texts such as `90s`, `15m`, `8h`, `2d`; None for `none`."""
+    plain = text.strip().lower()
+    if plain == "none":
+        return None
+    match = _DURATION.fullmatch(plain)
+    seconds = float(match[1]) * _UNIT_SECONDS[match[2]] if match else 0.0
+    if not 1 <= seconds <= MAX_DURATION:
+        raise InvalidInput(
+            f"{what} {shorten(text)!r} is not a duration of a second to ten years",
+            hint="write it as 90s, 15m, 8h, 2d or none",
+        )
+    return seconds
+
+
+def render_duration(seconds: float | None) -> str:
+    """Return a duration in the form that `parse_duration` reads."""
+    if seconds is None:
+        return "none"
+    unit = next(unit for unit, length in reversed(_UNIT_SECONDS.items()) if seconds % length == 0 or unit == "s")
+    return f"{seconds / _UNIT_SECONDS[unit]:g}{unit}"
+
+
 def render_size(size: int) -> str:
     """Return bytes as people read them: `512 MB`, `1.5 GB`."""
     value = float(size)
@@ -128,6 +156,16 @@ def parse_pairs(items: Iterable[str], *, what: str) -> dict[str, str]:
             )
         pairs[name] = value
     return pairs
+
+
+def check_seed(text: str) -> str:
+    """Return the name of a seed or snapshot: what a person types and a list shows."""
+    if not _LABEL.fullmatch(text):
+        raise InvalidInput(
+            f"name {shorten(text)!r} cannot be given",
+            hint="use up to 63 letters, digits, `.`, `_` and `-`, beginning with a letter or digit",
+        )
+    return text
 
 
 def check_name(text: str, *, what: str) -> str:

@@ -18,6 +18,7 @@ from dev_postgres_mcp.errors import (
     InvalidInput,
     LimitReached,
     ServerNotReady,
+    SnapshotNotFound,
 )
 
 FAILURE = 1
@@ -28,6 +29,7 @@ _TABLE: tuple[tuple[type[DevPostgresError], int], ...] = (
     (InvalidInput, USAGE),
     (AmbiguousReference, USAGE),
     (InstanceNotFound, 3),
+    (SnapshotNotFound, 3),
     (EngineUnavailable, 4),
     (LimitReached, 5),
     (ImageUnavailable, 6),

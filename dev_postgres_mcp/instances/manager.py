@@ -1,63 +1,50 @@
-"""The verbs.  Every face calls these; each reads top to bottom in the order in which it runs.
+"""The verbs on instances.  Every face calls these; each reads top to bottom in the order in which it runs.
 
 State lives in the engine, not here: any process on any client of the same engine sees the same instances.
 """
 
 from __future__ import annotations
 
-import re
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from datetime import UTC, datetime, timedelta
 from math import inf
 from typing import TYPE_CHECKING
 
 from dev_postgres_mcp.deadline import Deadline
-from dev_postgres_mcp.errors import (
-    DevPostgresError,
-    EngineFailed,
-    InstanceNotFound,
-    LoginFailed,
-    ServerNotReady,
-)
+from dev_postgres_mcp.errors import EngineFailed, InstanceNotFound, InvalidInput, LoginFailed, ServerNotReady
+from dev_postgres_mcp.instances.creation import end_after
 from dev_postgres_mcp.instances.lookup import find_container
-from dev_postgres_mcp.instances.observation import Observer, describe
-from dev_postgres_mcp.instances.quota import Quota, sum_memory
-from dev_postgres_mcp.instances.readiness import wait_ready
-from dev_postgres_mcp.model import Drop, Health, Instance, InstanceList, Outcome, Progress, Status
-from dev_postgres_mcp.parsing import new_id
-from dev_postgres_mcp.runtimes.base import NAME_PREFIX, Bootstrap, Launch, Record
+from dev_postgres_mcp.instances.quota import instances_of, sum_memory
+from dev_postgres_mcp.model import Drop, Health, Instance, InstanceList, Lease, Outcome, Progress
+from dev_postgres_mcp.parsing import parse_duration, render_duration
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
+    from dev_postgres_mcp.instances.creation import Creator, Policy
+    from dev_postgres_mcp.instances.observation import Observer
     from dev_postgres_mcp.model import InstanceSpec
-    from dev_postgres_mcp.runtimes.base import Container, Image, PsqlCommand, Runtime
+    from dev_postgres_mcp.runtimes.base import Container, PsqlCommand, Runtime
     from dev_postgres_mcp.sql.base import Sql
 
-_BOOTSTRAP_NAME = "dev_postgres_mcp_bootstrap"
-_PLAIN_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_ .@-]*")
 _REMOVERS = 8
-
-
-@dataclass(frozen=True, kw_only=True)
-class Policy:
-    """Ceilings and patience.  Timeouts in seconds."""
-
-    quota: Quota
-    create_timeout: float
-    pull_timeout: float
+NEAR_END_SECONDS = 600.0
+"""From when on a health check warns that an instance will end."""
 
 
 class InstanceManager:
-    """Create, list, get, drop and check instances of one runtime.  Thread-safe; holds no lock across I/O."""
+    """Create, list, get, extend, drop and check instances of one runtime.  Thread-safe; no lock across I/O."""
 
-    def __init__(self, runtime: Runtime, sql: Sql, policy: Policy) -> None:
+    def __init__(
+        self, runtime: Runtime, sql: Sql, policy: Policy, *, observer: Observer, creator: Creator
+    ) -> None:
         """Work on `runtime`, log in through `sql`, within `policy`."""
         self._runtime = runtime
         self._sql = sql
         self._policy = policy
-        self._observer = Observer(runtime, sql)
+        self._observer = observer
+        self._creator = creator
 
     def create(
         self,
@@ -67,31 +54,11 @@ class InstanceManager:
         deadline: Deadline | None = None,
     ) -> Instance:
         """Return a new instance that has accepted a login; on any failure nothing of it is left."""
-        whole = deadline or Deadline(inf)
-        looking = whole.part(self._policy.create_timeout)
-        self._policy.quota.admit(spec.limits.memory, self._runtime.list(deadline=looking))
-        image = self._runtime.find_image(spec.image, deadline=looking)
-        if image is None:
-            pulling = whole.part(self._policy.pull_timeout)
-            image = self._runtime.pull_image(spec.image, progress=progress, deadline=pulling)
-        deadline = whole.part(self._policy.create_timeout, undoable=True)
-        launch = plan_launch(spec, image, patience=self._policy.create_timeout)
-        progress(Progress(message=f"starting {image.ref}"))
-        container = self._runtime.start(launch, deadline=deadline)
-        try:
-            self._policy.quota.keep(container.container_id, self._runtime.list(deadline=deadline))
-            progress(Progress(message="waiting for the first login"))
-            self._finish(spec, launch, container, deadline)
-        except BaseException:
-            with suppress(DevPostgresError):
-                self._runtime.remove(container.container_id, deadline=deadline.undoing())
-            raise
-        self._observer.remember(container, launch.record)
-        return describe(container, launch.record, runtime=self._runtime.name, status=Status.READY)
+        return self._creator.create(spec, progress=progress, deadline=deadline or Deadline(inf))
 
     def list(self) -> InstanceList:
         """Return all instances of the engine, oldest first, with the sums."""
-        containers = self._runtime.list()
+        containers = self.containers()
         return InstanceList(
             instances=self._observer.observe_all(containers),
             memory=sum_memory(containers),
@@ -101,14 +68,43 @@ class InstanceManager:
 
     def get(self, ref: str) -> Instance:
         """Return the instance that `ref` names, as it stands now."""
-        return self._observer.observe(self._find(ref))
+        return self._observer.observe(self.find(ref))
+
+    def extend(
+        self,
+        ref: str,
+        *,
+        ttl: str | None = None,
+        idle_timeout: str | None = None,
+        deadline: Deadline | None = None,
+    ) -> Instance:
+        """Let an instance live until `ttl` from now, and change its idle timeout; what is left out stays.
+
+        Durations as `90s`, `8h`, `2d`, `none`.  Raises InvalidInput beyond what was fixed at its creation.
+        """
+        if ttl is None and idle_timeout is None:
+            raise InvalidInput("nothing to change is given", hint="give a ttl, an idle_timeout, or both")
+        wanted = None if ttl is None else parse_duration(ttl, what="ttl")
+        idle = None if idle_timeout is None else parse_duration(idle_timeout, what="idle_timeout")
+        container = self.find(ref)
+        state = self._runtime.read_state(container)
+        if state is None or not container.running:
+            raise ServerNotReady(f"{container.id} does not run and cannot be extended", hint="create a new one")
+        check_end(container, wanted)
+        lease = Lease(
+            expires_at=state.lease.expires_at if ttl is None else end_after(wanted, container.hard_end),
+            idle_timeout=state.lease.idle_timeout if idle_timeout is None else idle,
+        )
+        waiting = (deadline or Deadline(inf)).part(self._policy.create_timeout)
+        self._runtime.write_state(container, lease, deadline=waiting)
+        return self._observer.observe(container)
 
     def drop(self, refs: Sequence[str]) -> tuple[Drop, ...]:
         """Remove instances with all they hold.  What is gone already is no error.
 
         An ambiguous reference raises AmbiguousReference before anything is removed.
         """
-        containers = self._runtime.list()
+        containers = self.containers()
         found = [self._match_or_none(ref, containers) for ref in refs]
         with ThreadPoolExecutor(_REMOVERS) as pool:
             drops = [pool.submit(self._drop_one, *pair) for pair in zip(refs, found, strict=True)]
@@ -116,11 +112,11 @@ class InstanceManager:
 
     def drop_all(self) -> tuple[Drop, ...]:
         """Remove every instance of the engine."""
-        return self.drop([container.id for container in self._runtime.list()])
+        return self.drop([container.id for container in self.containers()])
 
     def health_check(self, ref: str) -> Health:
         """Log in, ask the server about itself and the engine about its memory; a dead one leaves evidence."""
-        container = self._find(ref)
+        container = self.find(ref)
         instance = self._observer.observe(container)
         if instance.conninfo is None or not container.running:
             return Health(instance=instance, healthy=False, hint=instance.hint)
@@ -131,29 +127,29 @@ class InstanceManager:
         usage = None
         with suppress(EngineFailed):
             usage = self._runtime.usage(container.container_id)
-        return Health(instance=instance, healthy=True, facts=facts, usage=usage)
+        return Health(instance=instance, healthy=True, facts=facts, usage=usage, hint=warn_of_end(instance))
 
     def logs(self, ref: str, *, tail: int) -> str:
         """Return the last lines of the server's log, the instance's password struck out."""
-        container = self._find(ref)
-        record = self._observer.read_record(container)
+        container = self.find(ref)
+        state = self._runtime.read_state(container)
         text = self._runtime.logs(container.container_id, tail=tail)
-        return text.replace(record.password.reveal(), "***") if record is not None else text
+        return text.replace(state.record.password.reveal(), "***") if state is not None else text
 
     def psql(self, ref: str) -> PsqlCommand:
         """Return how to run psql in the instance."""
-        container = self._find(ref)
-        record = self._observer.read_record(container)
-        if record is None or not container.running:
+        container = self.find(ref)
+        state = self._runtime.read_state(container)
+        if state is None or not container.running:
             raise ServerNotReady(
                 f"{container.id} has no running server to connect to",
                 hint="`dev-postgres-mcp postgres get` says what became of it",
             )
-        return self._runtime.psql(container.container_id, record.conninfo(container.endpoint))
+        return self._runtime.psql(container.container_id, state.record.conninfo(container.endpoint))
 
     def name_all(self, refs: Sequence[str]) -> tuple[str, ...]:
         """Return `id (name)` of each reference that is there, to show a person what a drop would take."""
-        containers = self._runtime.list()
+        containers = self.containers()
         found = [self._match_or_none(ref, containers) for ref in refs]
         names = self._observer.names([container for container in found if container is not None])
         return tuple(
@@ -164,34 +160,15 @@ class InstanceManager:
 
     def complete(self, prefix: str) -> tuple[str, ...]:
         """Return the ids that start with `prefix`, from one cheap look at the engine."""
-        return tuple(container.id for container in self._runtime.list() if container.id.startswith(prefix))
+        return tuple(container.id for container in self.containers() if container.id.startswith(prefix))
 
-    def _finish(self, spec: InstanceSpec, launch: Launch, container: Container, deadline: Deadline) -> None:
-        conninfo = launch.record.conninfo(container.endpoint)
-        names = launch.bootstrap
-        bootstrap = conninfo.on(database=names.database, username=names.username)
-        with_init = bool(spec.init)
-        wait_ready(
-            self._runtime,
-            self._sql,
-            container.container_id,
-            bootstrap,
-            with_init=with_init,
-            deadline=deadline,
-        )
-        if conninfo != bootstrap:
-            final = {"database": conninfo.database, "username": conninfo.username}
-            self._sql.rename(bootstrap, **final, deadline=deadline)
-            wait_ready(
-                self._runtime, self._sql, container.container_id, conninfo, with_init=False, deadline=deadline
-            )
-        if spec.extensions:
-            self._sql.create_extensions(conninfo, spec.extensions, deadline=deadline)
-        deadline.check("finishing the new instance")
+    def containers(self) -> tuple[Container, ...]:
+        """Return the containers of all instances, oldest first."""
+        return instances_of(self._runtime.list())
 
-    def _find(self, ref: str) -> Container:
+    def find(self, ref: str) -> Container:
         """Return the container that `ref` names, with its evidence."""
-        return self._runtime.inspect(self._match(ref, self._runtime.list()).container_id)
+        return self._runtime.inspect(self._match(ref, self.containers()).container_id)
 
     def _match(self, ref: str, containers: Sequence[Container]) -> Container:
         return find_container(ref, containers, lambda: self._observer.names(containers))
@@ -211,33 +188,20 @@ class InstanceManager:
         )
 
 
-def plan_launch(spec: InstanceSpec, image: Image, *, patience: float) -> Launch:
-    """Return what the runtime is to start for `spec`, under a fresh id."""
-    instance_id = new_id()
-    return Launch(
-        record=Record(
-            id=instance_id,
-            name=spec.name or NAME_PREFIX + instance_id,
-            database=spec.database,
-            username=spec.username,
-            password=spec.password,
-        ),
-        bootstrap=Bootstrap(database=_bootstrap_name(spec.database), username=_bootstrap_name(spec.username)),
-        image=replace(image, version=image.version or spec.version),
-        limits=spec.limits,
-        owner=spec.owner,
-        labels=spec.labels,
-        settings=spec.settings,
-        init=spec.init,
-        patience=patience,
-    )
+def check_end(container: Container, ttl: float | None) -> None:
+    """Raise InvalidInput when `ttl` seconds from now are beyond the container's hard end."""
+    limit = container.hard_end
+    if ttl is not None and limit is not None and datetime.now(UTC) + timedelta(seconds=ttl) > limit:
+        raise InvalidInput(
+            f"{container.id} may not live longer than until {limit:%Y-%m-%d %H:%M:%S} UTC",
+            hint="`max_lifetime` was fixed when it was created: branch it, or create a new one",
+        )
 
 
-def _bootstrap_name(name: str) -> str:
-    """Return the name under which the image makes a database or user that is to have `name`.
-
-    Not every name that PostgreSQL takes survives the image's own scripts: initdb pastes the user's name into
-    SQL between double quotes, and psql takes a database's name with `=` in it for a connection string.  What
-    is not plain is made under a plain name and renamed.
-    """
-    return name if _PLAIN_NAME.fullmatch(name) else _BOOTSTRAP_NAME
+def warn_of_end(instance: Instance) -> str:
+    """Return a warning when an instance will end soon, else an empty text."""
+    end = instance.lease.expires_at
+    left = (end - datetime.now(UTC)).total_seconds() if end else NEAR_END_SECONDS
+    if left >= NEAR_END_SECONDS:
+        return ""
+    return f"it ends in {render_duration(max(0, round(left)))}: extend it if it is still needed"

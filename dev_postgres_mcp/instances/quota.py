@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from dev_postgres_mcp.errors import LimitReached
 from dev_postgres_mcp.parsing import render_size
+from dev_postgres_mcp.runtimes.base import Role
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -45,6 +46,11 @@ class Quota:
                 self.admit(container.limits.memory, older)
                 return
             older.append(container)
+
+
+def instances_of(containers: Sequence[Container]) -> tuple[Container, ...]:
+    """Return the containers that somebody created: spares and helpers are not counted."""
+    return tuple(container for container in containers if container.role is Role.INSTANCE)
 
 
 def sum_memory(containers: Sequence[Container]) -> int:

@@ -9,15 +9,17 @@ from typing import TYPE_CHECKING
 
 from dev_postgres_mcp.errors import InvalidInput
 from dev_postgres_mcp.instances.init_files import find_init_files
-from dev_postgres_mcp.model import InstanceSpec, Limits, Owner, Secret
+from dev_postgres_mcp.model import BranchSpec, InstanceSpec, Limits, Owner, Secret
 from dev_postgres_mcp.parsing import (
     check_display_name,
     check_image,
     check_name,
     check_password,
+    check_seed,
     check_settings,
     check_username,
     new_password,
+    parse_duration,
     parse_memory,
     parse_version,
 )
@@ -39,6 +41,8 @@ class Defaults:
     username: str
     limits: Limits
     owner: Owner
+    ttl: float | None = None
+    idle_timeout: float | None = None
     password: Secret | None = None
 
 
@@ -53,6 +57,9 @@ def build_spec(  # noqa: PLR0913 - one parameter for each thing that can be aske
     password: Secret | None = None,
     memory: str | None = None,
     cpus: float | None = None,
+    ttl: str | None = None,
+    idle_timeout: str | None = None,
+    seed: str | None = None,
     labels: Mapping[str, str] | None = None,
     extensions: Sequence[str] = (),
     settings: Mapping[str, str] | None = None,
@@ -64,6 +71,10 @@ def build_spec(  # noqa: PLR0913 - one parameter for each thing that can be aske
             "both a version and an image are given", hint="the image decides its version: drop one"
         )
     version = parse_version(version or defaults.version)
+    if init is not None and seed is not None:
+        raise InvalidInput(
+            "both a seed and init scripts are given", hint="bake the scripts into the seed, or drop one"
+        )
     return InstanceSpec(
         version="" if image is not None else version,
         image=check_image(image) if image is not None else f"{defaults.repository}:{version}",
@@ -74,6 +85,9 @@ def build_spec(  # noqa: PLR0913 - one parameter for each thing that can be aske
             memory=defaults.limits.memory if memory is None else parse_memory(memory),
             cpus=defaults.limits.cpus if cpus is None else _check_cpus(cpus),
         ),
+        ttl=defaults.ttl if ttl is None else parse_duration(ttl, what="ttl"),
+        idle_timeout=_choose_idle(defaults, idle_timeout),
+        seed="" if seed is None else check_seed(seed),
         name="" if name is None else check_display_name(name),
         owner=defaults.owner,
         labels=_check_labels(labels or {}),
@@ -81,6 +95,34 @@ def build_spec(  # noqa: PLR0913 - one parameter for each thing that can be aske
         settings=check_settings(dict(settings or {})),
         init=find_init_files(_expand(init)),
     )
+
+
+def build_branch_spec(
+    defaults: Defaults,
+    *,
+    name: str | None = None,
+    password: Secret | None = None,
+    memory: str | None = None,
+    cpus: float | None = None,
+    ttl: str | None = None,
+    idle_timeout: str | None = None,
+    labels: Mapping[str, str] | None = None,
+) -> BranchSpec:
+    """Return the spec for a branch; raises InvalidInput for what cannot work."""
+    return BranchSpec(
+        password=_choose_password(password or defaults.password),
+        ttl=defaults.ttl if ttl is None else parse_duration(ttl, what="ttl"),
+        idle_timeout=_choose_idle(defaults, idle_timeout),
+        memory=None if memory is None else parse_memory(memory),
+        cpus=None if cpus is None else _check_cpus(cpus),
+        name="" if name is None else check_display_name(name),
+        owner=defaults.owner,
+        labels=_check_labels(labels or {}),
+    )
+
+
+def _choose_idle(defaults: Defaults, text: str | None) -> float | None:
+    return defaults.idle_timeout if text is None else parse_duration(text, what="idle_timeout")
 
 
 def _choose_password(wanted: Secret | None) -> Secret:

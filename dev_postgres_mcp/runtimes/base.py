@@ -6,26 +6,25 @@ data (`Capabilities`).  Every runtime passes tests/contract.
 
 from __future__ import annotations
 
-import json
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, field, replace
+from enum import StrEnum
 from typing import TYPE_CHECKING, Protocol
 
-from dev_postgres_mcp.errors import InvalidInput
 from dev_postgres_mcp.model import (
     Conninfo,
     Endpoint,
     Evidence,
     InitFile,
+    Lease,
     Limits,
     Owner,
     Progress,
     Secret,
     Usage,
 )
-from dev_postgres_mcp.parsing import check_display_name, check_name, check_password
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Iterable, Mapping
     from datetime import datetime
 
     from dev_postgres_mcp.deadline import Deadline
@@ -34,16 +33,30 @@ if TYPE_CHECKING:
 NAME_PREFIX = "mcp-postgres-"
 
 
+class Role(StrEnum):
+    """What a container of ours is for; its name follows from role and id, and tells both."""
+
+    INSTANCE = ""
+    SPARE = "spare-"
+    RESTORING = "restore-"
+    PREPARING = "prepare-"
+
+    def name_for(self, instance_id: str) -> str:
+        """Return the one container name of this role and id."""
+        return f"{NAME_PREFIX}{self.value}{instance_id}"
+
+
 @dataclass(frozen=True, kw_only=True)
 class Capabilities:
     """What a runtime can do beyond the protocol, and what to type where it takes a person.
 
-    `psql` names the program that `psql` needs on this machine; `revive` and `unpause` are commands with a
-    place for the container's name.  Empty: it cannot.
+    `images`: it can prepare images and take snapshots; else every create initialises a cluster of its own.
+    `psql` names the program that `psql` needs on this machine; `unpause` is a command with a place for the
+    container's name.  Empty: it cannot.
     """
 
+    images: bool = False
     psql: str = ""
-    revive: str = ""
     unpause: str = ""
 
 
@@ -64,12 +77,63 @@ class Engine:
 
 @dataclass(frozen=True, kw_only=True)
 class Image:
-    """A local image: its content-addressed id, PostgreSQL's major version if it says so, its volumes."""
+    """A local image: its content-addressed id, PostgreSQL's major version if it says so, its volumes.
+
+    `base_id` is the image it was prepared from, its own id when it was not; `prepared` says that its cluster
+    is initialised and that the superuser `postgres` has no password yet; `user` is `uid:gid` of that system user
+    where it is known.
+    """
 
     ref: str
     id: str
+    base_id: str = ""
     version: str = ""
     volumes: tuple[str, ...] = ()
+    entrypoint: tuple[str, ...] = ()
+    user: str = ""
+    prepared: bool = False
+    seed: str = ""
+
+
+class Kind(StrEnum):
+    """What an image of ours holds."""
+
+    PREPARED = "prepared"
+    SNAPSHOT = "snapshot"
+    BRANCH = "branch"
+
+
+@dataclass(frozen=True, kw_only=True)
+class StoredImage:
+    """An image that we made.  `size` in bytes, what it adds to its parent; `name` of a seed or snapshot.
+
+    `source` is the id of the instance that was frozen; a branch's image is needed as long as a branch is there.
+    """
+
+    image: Image
+    kind: Kind
+    name: str
+    key: str
+    created_at: datetime
+    expires_at: datetime | None = None
+    source: str = ""
+    size: int = 0
+    database: str = ""
+    username: str = ""
+    limits: Limits = Limits(memory=0, cpus=0.0)
+    settings: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Freeze:
+    """What a snapshot is to be called, how long it is kept, and as whom one logs in to what is in it."""
+
+    kind: Kind
+    key: str
+    name: str
+    expires_at: datetime | None
+    database: str
+    username: str
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -84,6 +148,9 @@ class Record:
     database: str
     username: str
     password: Secret
+    created_at: datetime
+    owner: Owner = Owner()
+    labels: Mapping[str, str] = field(default_factory=dict)
 
     def conninfo(self, endpoint: Endpoint) -> Conninfo:
         """Return how to connect to the server at `endpoint`."""
@@ -91,33 +158,14 @@ class Record:
             endpoint=endpoint, database=self.database, username=self.username, password=self.password
         )
 
-    def to_json(self) -> bytes:
-        """Return the record as it stands in the file."""
-        return json.dumps(asdict(self) | {"password": self.password.reveal()}).encode()
 
-    @classmethod
-    def from_json(cls, content: bytes) -> Record | None:
-        """Return the record in a file's content, None when it is no whole record.
+@dataclass(frozen=True, kw_only=True)
+class State:
+    """What lies beside a server: its record, its lease, and how it ended if it did while its container lives."""
 
-        The superuser inside can write that file, so that nothing in it is believed unseen.
-        """
-        try:
-            fields = json.loads(content)
-        except ValueError:
-            return None
-        names = ("id", "name", "database", "username", "password")
-        if not isinstance(fields, dict) or not all(isinstance(fields.get(name), str) for name in names):
-            return None
-        try:
-            return cls(
-                id=fields["id"],
-                name=check_display_name(fields["name"]),
-                database=check_name(fields["database"], what="database"),
-                username=check_name(fields["username"], what="user"),
-                password=Secret(check_password(fields["password"])),
-            )
-        except InvalidInput:
-            return None
+    record: Record
+    lease: Lease = Lease()
+    ended: Evidence | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -130,14 +178,21 @@ class Bootstrap:
 
 @dataclass(frozen=True, kw_only=True)
 class Launch:
-    """What a runtime is asked to start.  After `patience` seconds without a login it counts as broken."""
+    """What a runtime is asked to start.  After `patience` seconds without a login it counts as broken.
+
+    `maker` is the session that starts it.
+    No lease goes beyond `hard_end`.  A spare has no lease yet; it ends at `spare_until` unless that is moved on.
+    """
 
     record: Record
     bootstrap: Bootstrap
     image: Image
     limits: Limits
-    owner: Owner = Owner()
-    labels: Mapping[str, str] = field(default_factory=dict)
+    maker: str = ""
+    role: Role = Role.INSTANCE
+    lease: Lease = Lease()
+    spare_until: datetime | None = None
+    hard_end: datetime | None = None
     settings: Mapping[str, str] = field(default_factory=dict)
     init: tuple[InitFile, ...] = ()
     patience: float = 60.0
@@ -145,7 +200,10 @@ class Launch:
 
 @dataclass(frozen=True, kw_only=True)
 class Container:
-    """What a runtime holds under one id: alive, half-made or dead.  `evidence` only where it was looked for."""
+    """What a runtime holds under one id: alive, half-made or dead.  `evidence` only where it was looked for.
+
+    `image` is what was asked for, `image_id` what it stands on, `maker` the session that started it.
+    """
 
     id: str
     container_id: str
@@ -153,17 +211,23 @@ class Container:
     state: str
     created_at: datetime
     ready_by: datetime
+    hard_end: datetime | None = None
+    role: Role = Role.INSTANCE
     version: str = ""
     image: str = ""
+    image_id: str = ""
+    base_id: str = ""
     limits: Limits
-    owner: Owner = Owner()
-    labels: Mapping[str, str] = field(default_factory=dict)
+    settings: Mapping[str, str] = field(default_factory=dict)
+    maker: str = ""
+    contract: str = ""
+    user: str = ""
     evidence: Evidence | None = None
 
     @property
     def name(self) -> str:
-        """Return the one name that follows from the id."""
-        return NAME_PREFIX + self.id
+        """Return the one name that follows from role and id."""
+        return self.role.name_for(self.id)
 
     @property
     def running(self) -> bool:
@@ -173,7 +237,7 @@ class Container:
     @property
     def dead(self) -> bool:
         """Tell whether it ran and will not run again."""
-        return self.state in {"exited", "dead", "removing", "stopped"}
+        return self.state in {"exited", "dead", "removing", "stopped", "ended"}
 
     def with_evidence(self, log_tail: str) -> Container:
         """Return the same container with the end of its log in the evidence."""
@@ -207,7 +271,7 @@ class Runtime(Protocol):
         """Create and start; on any failure nothing is left behind.  Chooses a port nobody else has."""
 
     def list(self, *, deadline: Deadline | None = None) -> tuple[Container, ...]:
-        """Return everything of ours, oldest first, in one cheap call."""
+        """Return everything of ours in every role, oldest first, in one cheap call."""
 
     def inspect(self, container_id: str, *, deadline: Deadline | None = None) -> Container:
         """Return one container with its evidence."""
@@ -221,12 +285,60 @@ class Runtime(Protocol):
     def usage(self, container_id: str) -> Usage:
         """Return the memory it uses and may use."""
 
-    def read_record(self, container_id: str) -> Record | None:
-        """Return the record beside the server, None while there is none; raises InstanceNotFound."""
+    def read_state(self, container: Container) -> State | None:
+        """Return what lies beside the server, None while there is nothing; raises InstanceNotFound."""
+
+    def write_state(
+        self, container: Container, lease: Lease, *, record: Record | None = None, deadline: Deadline
+    ) -> None:
+        """Change the lease, and the record when one is given; whole and at once for every reader."""
+
+    def renew(self, container: Container, until: datetime, *, deadline: Deadline) -> None:
+        """Let a spare live until then; what has been claimed meanwhile is not touched by that."""
+
+    def claim(self, container: Container, *, deadline: Deadline) -> Container | None:
+        """Make a spare an instance; None when it is gone or somebody else was faster.  One claimant wins."""
+
+    def find_prepared(
+        self, base: Image, *, seed: str = "", deadline: Deadline | None = None
+    ) -> Image | None:
+        """Return the prepared image of a base image and seed, None when there is none."""
+
+    def prepare(
+        self,
+        base: Image,
+        *,
+        seed: str = "",
+        init: tuple[InitFile, ...] = (),
+        progress: Callable[[Progress], None],
+        deadline: Deadline,
+    ) -> Image:
+        """Make the prepared image of a base image anew; a half-made one is never found.  Raises InitFailed."""
+
+    def freeze(self, container: Container, freeze: Freeze, *, deadline: Deadline) -> StoredImage:
+        """Keep the cluster of a running container as an image, while its processes stand still."""
+
+    def restore(self, container: Container, launch: Launch, *, deadline: Deadline) -> Container:
+        """Put what `launch` says in the place of a container: same id, same port.
+
+        Whoever dies in the middle leaves the old one, or a new one that `finish_restore` brings up.
+        """
+
+    def finish_restore(self, container: Container, *, deadline: Deadline) -> Container | None:
+        """Bring up what a dead restorer left; None when somebody else did."""
+
+    def images(self, *, deadline: Deadline | None = None) -> tuple[StoredImage, ...]:
+        """Return every image that we made, oldest first."""
+
+    def remove_image(self, image_id: str) -> bool:
+        """Remove it; False when something still stands on it or it is gone."""
 
     def psql(self, container_id: str, conninfo: Conninfo) -> PsqlCommand:
         """Return how to run the server's own psql; raises EngineUnavailable when this machine cannot."""
         ...
+
+    def forget_all_but(self, containers: Iterable[Container]) -> None:
+        """Drop what this client remembers of containers that are gone."""
 
     def close(self) -> None:
         """Let go of connections to the engine; the runtime may be used again."""

@@ -12,10 +12,12 @@ from dev_postgres_mcp.model import DEFAULT_VERSION
 from dev_postgres_mcp.parsing import (
     check_name,
     check_username,
+    parse_duration,
     parse_memory,
     parse_ports,
     parse_size,
     parse_version,
+    render_duration,
     render_size,
 )
 
@@ -47,6 +49,9 @@ def _first_and_last(text: str) -> tuple[int, int]:
 
 
 Size = Annotated[int, _parsed(parse_size), PlainSerializer(render_size)]
+Duration = Annotated[
+    Annotated[float, Field(ge=1)] | None, _parsed(parse_duration), PlainSerializer(render_duration)
+]
 Seconds = Annotated[float, Field(gt=0, le=86_400)]
 
 
@@ -81,6 +86,22 @@ class Settings(BaseSettings):
     )
     create_timeout: Seconds = Field(60.0, description="Seconds in which a create succeeds or is undone.")
     pull_timeout: Seconds = Field(900.0, description="Seconds that pulling an absent image may take.")
+    ttl: Duration = Field(86_400.0, description="Lifetime of an instance when none is asked for.")
+    idle_timeout: Duration = Field(
+        None, description="Time without a client after which an instance of the shell ends."
+    )
+    mcp_idle_timeout: Duration = Field(7_200.0, description="The same for instances made over MCP.")
+    max_lifetime: Duration = Field(
+        7 * 86_400.0, description="Longest life of an instance, however often it is extended."
+    )
+    pool_size: int = Field(1, ge=0, le=100, description="Spares that `mcp serve` keeps; 0: none.")
+    pool_memory_share: float = Field(
+        0.25, gt=0, le=1, description="Share of the engine's free memory that one spare may take."
+    )
+    snapshot_ttl: Duration = Field(7 * 86_400.0, description="How long a snapshot is kept.")
+    max_snapshot_size: Size = Field(
+        20 * 1024**3, ge=0, description="Disk space for snapshots; beyond it the oldest unused ones go."
+    )
     docker_host: str = Field("", description="Engine address; empty: found as the docker command finds it.")
     publish_host: str = Field("", description="Address of a remote engine on which its instances listen.")
     session: str = Field("", description="Owner label: the session that asks; empty: chosen by the program.")

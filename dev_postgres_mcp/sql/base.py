@@ -23,5 +23,14 @@ class Sql(Protocol):
     def create_extensions(self, conninfo: Conninfo, names: Sequence[str], *, deadline: Deadline) -> None:
         """Create extensions with what they need; raises InitFailed with the server's own words."""
 
-    def rename(self, conninfo: Conninfo, *, database: str, username: str, deadline: Deadline) -> None:
-        """Rename the database and the superuser of `conninfo` where they differ; raises InitFailed."""
+    def adjust(
+        self, conninfo: Conninfo, wanted: Conninfo, *, copy: bool = False, deadline: Deadline
+    ) -> None:
+        """Make the server that answers to `conninfo` answer to `wanted`; raises InitFailed.
+
+        The superuser is renamed and gets the wanted password.  The database is renamed, except `postgres`, which
+        every server keeps: beside that one a new one is made, a copy of it when `copy`.
+        """
+
+    def checkpoint(self, conninfo: Conninfo, *, deadline: Deadline) -> None:
+        """Have all that was committed before written to files; raises InitFailed."""

@@ -49,6 +49,7 @@ PINNED_OPTIONS: Mapping[str, str] = {
 ANSWER_TIMEOUT = 5.0
 """Seconds for a login and a look; a server that is paused in between answers nothing at all."""
 _MAINTENANCE_DATABASE = "postgres"
+_TEMPLATE_DATABASE = "template1"
 _RENAME_SUPERUSER = (
     "create_stand_in",
     "become_stand_in",
@@ -93,16 +94,29 @@ class PsycopgSql:
             for name in names:
                 _change(connection, f"extension {name!r}", "create_extension", extension=name)
 
-    def rename(self, conninfo: Conninfo, *, database: str, username: str, deadline: Deadline) -> None:
-        """Rename the database and the superuser of `conninfo` where they differ; raises InitFailed."""
-        with _connect_until(deadline, conninfo.on(database=_MAINTENANCE_DATABASE)) as connection:
-            if database != conninfo.database:
-                names = {"old_name": conninfo.database, "new_name": database}
-                _change(connection, f"database {database!r}", "rename_database", **names)
-            if username != conninfo.username:
-                names = {"old_name": conninfo.username, "new_name": username}
+    def adjust(
+        self, conninfo: Conninfo, wanted: Conninfo, *, copy: bool = False, deadline: Deadline
+    ) -> None:
+        """Make the server that answers to `conninfo` answer to `wanted`; raises InitFailed."""
+        aside = _TEMPLATE_DATABASE if copy else _MAINTENANCE_DATABASE
+        with _connect_until(deadline, conninfo.on(database=aside)) as connection:
+            if wanted.database not in {conninfo.database, _MAINTENANCE_DATABASE, _TEMPLATE_DATABASE}:
+                names = {"old_name": conninfo.database, "new_name": wanted.database}
+                step = "rename_database"
+                if conninfo.database == _MAINTENANCE_DATABASE:
+                    step = "copy_database" if copy else "create_database"
+                _change(connection, f"database {wanted.database!r}", step, **names)
+            if wanted.username != conninfo.username:
+                names = {"old_name": conninfo.username, "new_name": wanted.username}
                 for step in _RENAME_SUPERUSER:
-                    _change(connection, f"user {username!r}", step, **names)
+                    _change(connection, f"user {wanted.username!r}", step, **names)
+            if wanted.password != conninfo.password:
+                _set_password(connection, wanted)
+
+    def checkpoint(self, conninfo: Conninfo, *, deadline: Deadline) -> None:
+        """Have all that was committed before written to files; raises InitFailed."""
+        with _connect_until(deadline, conninfo.on(database=_MAINTENANCE_DATABASE)) as connection:
+            _change(connection, "checkpoint", "checkpoint")
 
 
 @contextmanager
@@ -156,15 +170,25 @@ def _run(connection: psycopg.Connection[Any], name: str) -> psycopg.Cursor[Any]:
     return connection.execute(load_queries()[name].encode(), prepare=False)
 
 
-def _change(connection: psycopg.Connection[Any], what: str, name: str, **identifiers: str) -> None:
+def _change(
+    connection: psycopg.Connection[Any], what: str, name: str, **parts: str | sql.Literal
+) -> None:
+    """Run a named statement; its parts are identifiers unless they are literals."""
     statement = sql.SQL(load_queries()[name]).format(
-        **{key: sql.Identifier(text) for key, text in identifiers.items()}
+        **{key: sql.Identifier(part) if isinstance(part, str) else part for key, part in parts.items()}
     )
     try:
         connection.execute(statement, prepare=False)
     except psycopg.Error as exc:
         hint = (exc.diag.message_hint or exc.diag.message_detail) or "see which extensions the image carries"
         raise InitFailed(f"{what}: {_first_line(exc)}", hint=hint) from exc
+
+
+def _set_password(connection: psycopg.Connection[Any], wanted: Conninfo) -> None:
+    """Set the password as its SCRAM verifier, so that no log of the server ever shows it."""
+    user, password = wanted.username.encode(), wanted.password.reveal().encode()
+    verifier = connection.pgconn.encrypt_password(password, user, b"scram-sha-256").decode()
+    _change(connection, "password", "set_password", username=wanted.username, verifier=sql.Literal(verifier))
 
 
 def _first_line(exc: psycopg.Error) -> str:

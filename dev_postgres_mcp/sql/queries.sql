@@ -33,3 +33,16 @@ RESET SESSION AUTHORIZATION;
 
 -- name: drop_stand_in
 DROP ROLE dev_postgres_mcp_stand_in;
+
+-- name: create_database
+CREATE DATABASE {new_name};
+
+-- name: copy_database
+CREATE DATABASE {new_name} TEMPLATE {old_name};
+
+-- name: set_password
+ALTER ROLE {username} PASSWORD {verifier};
+
+-- name: checkpoint
+-- A statement of its own: with synchronous_commit off, only a checkpoint that begins after a commit writes it.
+CHECKPOINT;

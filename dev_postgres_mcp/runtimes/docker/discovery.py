@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import base64
+import json
 import re
 import shutil
 import socket
@@ -9,6 +11,7 @@ import sys
 import threading
 from contextlib import suppress
 from dataclasses import dataclass
+from http import HTTPStatus
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
@@ -81,6 +84,20 @@ class Api(docker.APIClient):
         with suppress(ValueError, RuntimeError, OSError):
             if self._answer is not None:
                 self._answer.raw.shutdown()
+
+    def changed_at(self, container_id: str, path: str) -> str:
+        """Return the time of a path's last change as the engine writes it; empty where there is no such path.
+
+        The SDK lacks `HEAD /containers/{id}/archive` (Docker API, "Get information about files in a container").
+        """
+        response = self.head(
+            self._url("/containers/{0}/archive", container_id), params={"path": path}, timeout=self.timeout
+        )
+        if response.status_code == HTTPStatus.NOT_FOUND:
+            return ""
+        self._raise_for_status(response)
+        facts = json.loads(base64.b64decode(response.headers["X-Docker-Container-Path-Stat"]))
+        return str(facts["mtime"])
 
     @property  # type: ignore[override]  # the stubs want whole seconds; requests takes fractions
     def timeout(self) -> float:

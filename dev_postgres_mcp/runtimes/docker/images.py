@@ -16,7 +16,8 @@ from docker.utils import parse_repository_tag
 
 from dev_postgres_mcp.errors import DevPostgresError, ImageUnauthorized, RegistryUnreachable
 from dev_postgres_mcp.model import Progress
-from dev_postgres_mcp.runtimes.base import Image
+from dev_postgres_mcp.runtimes.base import Image, Kind
+from dev_postgres_mcp.runtimes.docker.container import KIND_LABEL, LABEL, USER_LABEL
 from dev_postgres_mcp.runtimes.docker.failures import explain_pull
 
 if TYPE_CHECKING:
@@ -46,11 +47,17 @@ def read_image(ref: str, details: Mapping[str, Any]) -> Image:
     """Return an image from the engine's inspection; the version is the official image's PG_MAJOR."""
     config: Mapping[str, Any] = details.get("Config") or {}
     environment = dict(item.partition("=")[::2] for item in config.get("Env") or ())
+    labels: Mapping[str, str] = config.get("Labels") or {}
     return Image(
         ref=ref,
         id=details["Id"],
-        version=environment.get("PG_MAJOR", ""),
+        base_id=labels.get(f"{LABEL}base") or details["Id"],
+        version=environment.get("PG_MAJOR", "") or labels.get(f"{LABEL}version", ""),
         volumes=tuple(sorted(config.get("Volumes") or ())),
+        entrypoint=tuple(config.get("Entrypoint") or ()),
+        user=labels.get(USER_LABEL, ""),
+        prepared=KIND_LABEL in labels,
+        seed=labels.get(f"{LABEL}name", "") if labels.get(KIND_LABEL) == Kind.PREPARED else "",
     )
 
 

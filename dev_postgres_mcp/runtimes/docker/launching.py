@@ -2,20 +2,41 @@
 
 from __future__ import annotations
 
-from contextlib import suppress
-from typing import TYPE_CHECKING, Protocol
+from contextlib import contextmanager, suppress
+from typing import TYPE_CHECKING, Any, Protocol
 
 import docker.errors
 
 from dev_postgres_mcp.errors import DevPostgresError, EngineFailed, EngineUnsupported, ImageUnsuitable
-from dev_postgres_mcp.runtimes.base import NAME_PREFIX
+from dev_postgres_mcp.runtimes.base import Role
 from dev_postgres_mcp.runtimes.docker.container import USER, create_arguments, read_details
-from dev_postgres_mcp.runtimes.docker.files import pack, unpack_one
+from dev_postgres_mcp.runtimes.docker.files import (
+    SWITCH,
+    ServerUser,
+    load_script,
+    pack,
+    parcel,
+    unpack_one,
+)
+from dev_postgres_mcp.runtimes.docker.state import (
+    LEASE,
+    PASSWORD,
+    RECORD,
+    SPARE,
+    USERNAME,
+    render_lease,
+    render_record,
+    render_spare,
+)
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator, Mapping
+
     from dev_postgres_mcp.deadline import Deadline
+    from dev_postgres_mcp.model import InitFile
     from dev_postgres_mcp.runtimes.base import Container, Image, Launch
     from dev_postgres_mcp.runtimes.docker.container import Place
+    from dev_postgres_mcp.runtimes.docker.discovery import Api
     from dev_postgres_mcp.runtimes.docker.engine import EngineConnection
 
 
@@ -32,35 +53,71 @@ class Remove(Protocol):
 
 
 class Launcher:
-    """Starts containers on one engine.  Remembers which uid each image's server runs as."""
+    """Starts containers on one engine.  Remembers which user each image's server runs as."""
 
     def __init__(self, connection: EngineConnection, remove: Remove) -> None:
         """Start through `connection`; `remove` takes back what a failed start has made."""
         self._connection = connection
         self._remove = remove
-        self._users: dict[str, tuple[int, int]] = {}
+        self._users: dict[str, ServerUser] = {}
 
     def launch(self, launch: Launch, place: Place, *, deadline: Deadline) -> Container:
         """Return a started container at `place`.
 
-        Raises PortConflict when somebody else has the port.  On any failure the container is removed, by name:
-        its id may never have reached us.
+        Raises PortConflict when somebody else has the port.  On any failure the container is removed.
         """
-        name = NAME_PREFIX + launch.record.id
+        name = launch.role.name_for(launch.record.id)
+        with self.making(launch, place, deadline=deadline):
+            return self.begin(name, place.host, deadline=deadline)
+
+    @contextmanager
+    def making(self, launch: Launch, place: Place, *, deadline: Deadline) -> Iterator[None]:
+        """Create and fill a container; when that or what follows fails it is removed."""
+        name = launch.role.name_for(launch.record.id)
+        with self.creating(name, lambda api: create_arguments(api, launch, place), deadline=deadline):
+            files = {**load_script(SWITCH), **parcel(launch.record.id, _birth_files(launch))}
+            self.fill(name, launch.image, files, launch.init, deadline=deadline)
+            yield
+
+    @contextmanager
+    def creating(
+        self, name: str, arguments: Callable[[Api], dict[str, Any]], *, deadline: Deadline
+    ) -> Iterator[None]:
+        """Create a container; when that or what follows fails it is removed, by name: its id may not have come."""
         known = False
         try:
             with self._connection.calling(f"creating {name}", deadline=deadline) as api:
-                api.create_container(**create_arguments(api, launch, place))
+                api.create_container(**arguments(api))
             known = True
-            self._fill(name, launch, deadline)
-            with self._connection.calling(f"starting {name}", deadline=deadline) as api:
-                api.start(name)
-            with self._connection.calling(f"inspecting {name}", deadline=deadline) as api:
-                return _recognise(name, read_details(api.inspect_container(name), place.host))
+            yield
         except BaseException as exc:
             with suppress(DevPostgresError):
                 self._undo(name, deadline.undoing(), known=known or isinstance(exc, EngineFailed))
             raise
+
+    def begin(self, name: str, host: str, *, deadline: Deadline) -> Container:
+        """Start a container that was made and return it."""
+        with self._connection.calling(f"starting {name}", deadline=deadline) as api:
+            api.start(name)
+        with self._connection.calling(f"inspecting {name}", deadline=deadline) as api:
+            return _recognise(name, read_details(api.inspect_container(name), host))
+
+    def fill(
+        self,
+        container: str,
+        image: Image,
+        files: Mapping[str, bytes],
+        init: Iterable[InitFile] = (),
+        *,
+        deadline: Deadline,
+    ) -> None:
+        """Put files of the server's own user into a container."""
+        user = self.server_user(container, image, deadline)
+        with (
+            pack(user, files, init) as stream,
+            self._connection.calling(f"putting files into {container}", deadline=deadline) as api,
+        ):
+            api.put_archive(container, "/", stream)
 
     def _undo(self, name: str, deadline: Deadline, *, known: bool) -> None:
         """Remove what was made.
@@ -72,25 +129,32 @@ class Launcher:
         while not self._remove(name, deadline=deadline) and patience.remaining() > 0:
             patience.sleep(_POLL_SECONDS)
 
-    def _fill(self, name: str, launch: Launch, deadline: Deadline) -> None:
-        uid, gid = self._server_user(name, launch.image, deadline)
-        with (
-            pack(launch, uid, gid) as files,
-            self._connection.calling(f"putting files into {name}", deadline=deadline) as api,
-        ):
-            api.put_archive(name, "/", files)
-
-    def _server_user(self, name: str, image: Image, deadline: Deadline) -> tuple[int, int]:
-        """Return uid and gid of the image's `postgres` user, read once per image from its /etc/passwd."""
-        if image.id not in self._users:
+    def server_user(self, container: str, image: Image, deadline: Deadline) -> ServerUser:
+        """Return the image's `postgres` user: as its label says, else read once from its /etc/passwd."""
+        key = image.base_id or image.id
+        match image.user.split(":"):
+            case [uid, gid] if uid.isdigit() and gid.isdigit():
+                return ServerUser(uid=int(uid), gid=int(gid))
+        if key not in self._users:
             with self._connection.calling(f"reading the users of {image.ref}", deadline=deadline) as api:
                 try:
-                    chunks, _ = api.get_archive(name, "/etc/passwd")
+                    chunks, _ = api.get_archive(container, "/etc/passwd")
                     passwd = unpack_one(chunks)
                 except docker.errors.NotFound:
                     passwd = b""
-            self._users[image.id] = find_user(passwd, image.ref)
-        return self._users[image.id]
+            self._users[key] = find_user(passwd, image.ref)
+        return self._users[key]
+
+
+def _birth_files(launch: Launch) -> dict[str, bytes]:
+    files = {
+        RECORD: render_record(launch.record),
+        USERNAME: launch.bootstrap.username.encode(),
+        PASSWORD: launch.record.password.reveal().encode(),
+    }
+    if launch.role is Role.SPARE:
+        return files if launch.spare_until is None else {**files, SPARE: render_spare(launch.spare_until)}
+    return {**files, LEASE: render_lease(launch.lease)}
 
 
 def _recognise(name: str, container: Container | None) -> Container:
@@ -99,10 +163,10 @@ def _recognise(name: str, container: Container | None) -> Container:
     return container
 
 
-def find_user(passwd: bytes, ref: str) -> tuple[int, int]:
-    """Return uid and gid of `postgres` in an /etc/passwd; raises ImageUnsuitable without such a line."""
+def find_user(passwd: bytes, ref: str) -> ServerUser:
+    """Return the user `postgres` in an /etc/passwd; raises ImageUnsuitable without such a line."""
     for line in passwd.decode("utf-8", "replace").splitlines():
         match line.split(":"):
             case [name, _, uid, gid, *_] if name == USER and uid.isdigit() and gid.isdigit():
-                return int(uid), int(gid)
+                return ServerUser(uid=int(uid), gid=int(gid))
     raise ImageUnsuitable(f"the image {ref} has no user {USER!r}")

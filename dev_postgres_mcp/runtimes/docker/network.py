@@ -5,25 +5,20 @@ Not `internal`, which would drop the published ports too; without masquerading n
 
 from __future__ import annotations
 
-from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any
 
-import structlog
-from filelock import FileLock, Timeout
+from dev_postgres_mcp.runtimes.docker.turns import take_turn
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Mapping
     from pathlib import Path
 
     from dev_postgres_mcp.deadline import Deadline
     from dev_postgres_mcp.runtimes.docker.discovery import Api
     from dev_postgres_mcp.runtimes.docker.engine import EngineConnection
 
-log = structlog.get_logger(__name__)
-
 NAME = "dev-postgres-mcp"
 LABEL = "dev-postgres-mcp.network"
-_TURN_SECONDS = 0.2
 _OPTIONS = {
     "com.docker.network.bridge.enable_icc": "false",
     "com.docker.network.bridge.enable_ip_masquerade": "false",
@@ -41,28 +36,8 @@ def ensure_network(connection: EngineConnection, lock_file: Path, *, deadline: D
         found = _oldest(api)
     if found is not None:
         return found
-    with _turn(lock_file, deadline), connection.calling(doing, deadline=deadline) as api:
+    with take_turn(lock_file, deadline, "making our network"), connection.calling(doing, deadline=deadline) as api:
         return _oldest(api) or _create(api)
-
-
-@contextmanager
-def _turn(lock_file: Path, deadline: Deadline) -> Iterator[None]:
-    """Take a turn among the creators on this machine; without a place for the lock there are no turns."""
-    lock = FileLock(lock_file)
-    held = False
-    try:
-        lock_file.parent.mkdir(parents=True, exist_ok=True)
-        while not held:
-            deadline.check("waiting for another process that makes our network")
-            with suppress(Timeout):
-                lock.acquire(timeout=_TURN_SECONDS)
-                held = True
-    except OSError as exc:
-        log.warning("no lock for making the network", path=str(lock_file), reason=exc.strerror)
-    try:
-        yield
-    finally:
-        lock.release()
 
 
 def _create(api: Api) -> str:

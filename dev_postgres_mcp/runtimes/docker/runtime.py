@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import logging
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
@@ -10,9 +11,11 @@ import docker.errors
 
 from dev_postgres_mcp.deadline import Deadline
 from dev_postgres_mcp.errors import (
+    EngineFailed,
     EngineUnsupported,
     ImageUnsuitable,
     InstanceNotFound,
+    InvalidInput,
     PortConflict,
     PortsExhausted,
 )
@@ -26,7 +29,9 @@ from dev_postgres_mcp.runtimes.base import (
     Launch,
     PsqlCommand,
     Record,
+    Role,
 )
+from dev_postgres_mcp.runtimes.docker.beside import Beside
 from dev_postgres_mcp.runtimes.docker.container import (
     ID_LABEL,
     POSTGRES_PORT,
@@ -35,19 +40,35 @@ from dev_postgres_mcp.runtimes.docker.container import (
     read_summary,
 )
 from dev_postgres_mcp.runtimes.docker.engine import CALL_TIMEOUT, EngineConnection
-from dev_postgres_mcp.runtimes.docker.files import RECORD, unpack_one
 from dev_postgres_mcp.runtimes.docker.images import find_image, pull_image
 from dev_postgres_mcp.runtimes.docker.launching import Launcher
 from dev_postgres_mcp.runtimes.docker.network import ensure_network
+from dev_postgres_mcp.runtimes.docker.state import (
+    LEASE,
+    PASSWORD,
+    RECORD,
+    SPARE,
+    render_lease,
+    render_record,
+    render_spare,
+)
+from dev_postgres_mcp.runtimes.docker.store import ImageStore
 from dev_postgres_mcp.runtimes.ports import PortRange
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable
+    from datetime import datetime
     from pathlib import Path
 
+    from dev_postgres_mcp.model import InitFile, Lease
+    from dev_postgres_mcp.runtimes.base import Freeze, State, StoredImage
     from dev_postgres_mcp.runtimes.docker.contexts import Address, DockerEnvironment
     from dev_postgres_mcp.runtimes.docker.discovery import Api
 
+log = logging.getLogger(__name__)
+
+STOP_SECONDS = 2.0
+"""For a server to tell its clients and stop; usual is a tenth."""
 _LOOPBACK = "127.0.0.1"
 _POLL_SECONDS = 0.02
 
@@ -66,7 +87,7 @@ class DockerRuntime:
     """`Runtime` over one Docker engine.  Thread-safe; keeps nothing but the connection."""
 
     name = "docker"
-    capabilities = Capabilities(psql="docker", revive="docker start {}", unpause="docker unpause {}")
+    capabilities = Capabilities(images=True, psql="docker", unpause="docker unpause {}")
 
     def __init__(self, options: DockerOptions) -> None:
         """Touches no engine before the first call."""
@@ -74,6 +95,8 @@ class DockerRuntime:
         self._connection = EngineConnection(options.environment)
         self._ports = PortRange(options.ports)
         self._launcher = Launcher(self._connection, self.remove)
+        self._beside = Beside(self._connection, self._launcher, options.state_directory / "states")
+        self._store = ImageStore(self._connection, self._launcher, options.state_directory)
 
     def engine(self) -> Engine:
         """Reach the engine and describe it."""
@@ -110,26 +133,19 @@ class DockerRuntime:
         The engine lets one container publish a port: whoever it refuses removes the container and tries
         another port.  A container that is only created holds no port yet, so the start decides.
         """
-        address = self._connection.discover(deadline).address
-        bind_host, host = self._bind_host(address), _reachable_host(address)
-        lock_file = self._options.state_directory / "network.lock"
-        network_id = ensure_network(self._connection, lock_file, deadline=deadline)
+        place = self._place(deadline)
         refused: set[int] = set()
         while True:
-            taken = refused | {
-                container.endpoint.port for container in self.list(deadline=deadline) if container.running
-            }
-            with self._ports.claim(taken=taken) as port:
-                place = Place(bind_host=bind_host, host=host, port=port, network_id=network_id)
+            with self._ports.claim(taken=refused | self._taken_ports(deadline)) as port:
                 try:
-                    return self._launcher.launch(launch, place, deadline=deadline)
+                    return self._launcher.launch(launch, replace(place, port=port), deadline=deadline)
                 except PortConflict as exc:
                     refused.add(port)
                     if len(refused) >= len(self._options.ports):
                         raise PortsExhausted("every port of the range is taken") from exc
 
     def list(self, *, deadline: Deadline | None = None) -> tuple[Container, ...]:
-        """Return everything of ours, oldest first."""
+        """Return everything of ours in every role, oldest first."""
         host = _reachable_host(self._connection.discover(deadline).address)
         with self._connection.calling("listing containers", deadline=deadline) as api:
             summaries = api.containers(all=True, filters={"label": ID_LABEL})
@@ -144,6 +160,8 @@ class DockerRuntime:
         container = read_details(details, host)
         if container is None:
             raise InstanceNotFound(f"container {container_id[:12]} is not one of ours")
+        if container.running and (state := self._beside.read(container)) and state.ended:
+            return replace(container, state="ended", evidence=state.ended)
         return container
 
     def remove(self, container_id: str, *, deadline: Deadline | None = None) -> bool:
@@ -178,16 +196,97 @@ class DockerRuntime:
         cache = details.get("inactive_file", details.get("total_inactive_file", 0))
         return Usage(memory=max(0, memory.get("usage", 0) - cache), memory_limit=memory.get("limit", 0))
 
-    def read_record(self, container_id: str) -> Record | None:
-        """Return the record beside the server, None while there is none; raises InstanceNotFound."""
-        with self._connection.calling(f"reading the record of container {container_id[:12]}") as api:
-            try:
-                chunks, _ = api.get_archive(container_id, RECORD)
-                return Record.from_json(unpack_one(chunks))
-            except docker.errors.NotFound as exc:
-                if "could not find the file" in str(exc.explanation).lower():
-                    return None
-                raise InstanceNotFound(f"container {container_id[:12]} is gone") from exc
+    def read_state(self, container: Container) -> State | None:
+        """Return what lies beside the server, None while there is nothing; raises InstanceNotFound."""
+        return self._beside.read(container)
+
+    def write_state(
+        self, container: Container, lease: Lease, *, record: Record | None = None, deadline: Deadline
+    ) -> None:
+        """Change the lease, and the record when one is given; whole and at once for every reader."""
+        files = {LEASE: render_lease(lease)}
+        if record is not None:
+            files |= {RECORD: render_record(record), PASSWORD: record.password.reveal().encode()}
+        self._beside.write(container, files, deadline=deadline)
+
+    def renew(self, container: Container, until: datetime, *, deadline: Deadline) -> None:
+        """Let a spare live until then; what has been claimed meanwhile is not touched by that."""
+        self._beside.write(container, {SPARE: render_spare(until)}, deadline=deadline)
+
+    def claim(self, container: Container, *, deadline: Deadline) -> Container | None:
+        """Make a spare an instance; None when it is gone or somebody else was faster.
+
+        The engine renames *by name* atomically, and to the one name that follows from the spare's: exactly one
+        of several claimants wins.  A lost reply counts as lost; the spare's short lease ends it.
+        """
+        try:
+            with self._connection.calling(f"claiming {container.name}", deadline=deadline) as api:
+                api.rename(container.name, Role.INSTANCE.name_for(container.id))
+        except (InstanceNotFound, EngineFailed, InvalidInput):
+            return None
+        return replace(container, role=Role.INSTANCE)
+
+    def find_prepared(
+        self, base: Image, *, seed: str = "", deadline: Deadline | None = None
+    ) -> Image | None:
+        """Return the prepared image of a base image and seed, None when there is none."""
+        return self._store.find_prepared(base, seed, deadline=deadline)
+
+    def prepare(
+        self,
+        base: Image,
+        *,
+        seed: str = "",
+        init: tuple[InitFile, ...] = (),
+        progress: Callable[[Progress], None],
+        deadline: Deadline,
+    ) -> Image:
+        """Make the prepared image of a base image anew; a half-made one is never found.  Raises InitFailed."""
+        return self._store.prepare(base, seed, init, progress=progress, deadline=deadline)
+
+    def freeze(self, container: Container, freeze: Freeze, *, deadline: Deadline) -> StoredImage:
+        """Keep the cluster of a running container as an image, while its processes stand still."""
+        return self._store.freeze(container, freeze, deadline=deadline)
+
+    def restore(self, container: Container, launch: Launch, *, deadline: Deadline) -> Container:
+        """Put what `launch` says in the place of a container: same id, same port.
+
+        The new one is whole before the old one goes, so that whoever dies in the middle leaves one of them.
+        """
+        place = replace(self._place(deadline), port=container.endpoint.port)
+        launch = replace(launch, role=Role.RESTORING)
+        with self._launcher.making(launch, place, deadline=deadline):
+            deadline.check(f"restoring {container.id}")
+            self._end(container, deadline)
+        # From here on there is only the new one: it is brought up or left for `finish_restore`, never removed.
+        standby = self.inspect(Role.RESTORING.name_for(container.id))
+        restored = self.finish_restore(standby, deadline=deadline)
+        if restored is None:
+            raise InstanceNotFound(f"{container.id} was dropped while it was being restored")
+        return restored
+
+    def finish_restore(self, container: Container, *, deadline: Deadline) -> Container | None:
+        """Bring up what a dead restorer left; None when somebody else did."""
+        try:
+            with self._connection.calling(f"starting {container.name}", deadline=deadline) as api:
+                if not container.running:
+                    api.start(container.container_id)
+                api.rename(container.name, Role.INSTANCE.name_for(container.id))
+        except InstanceNotFound:
+            return None
+        return self.inspect(container.container_id, deadline=deadline)
+
+    def images(self, *, deadline: Deadline | None = None) -> tuple[StoredImage, ...]:
+        """Return every image that we made, oldest first."""
+        return self._store.list(deadline=deadline)
+
+    def remove_image(self, image_id: str) -> bool:
+        """Remove it; False when something still stands on it or it is gone."""
+        return self._store.remove(image_id)
+
+    def forget_all_but(self, containers: Iterable[Container]) -> None:
+        """Drop what this client remembers of containers that are gone."""
+        self._beside.forget_all_but(containers)
 
     def psql(self, container_id: str, conninfo: Conninfo) -> PsqlCommand:
         """Return how to run the container's own psql over TCP, through the `docker` command."""
@@ -202,6 +301,35 @@ class DockerRuntime:
     def close(self) -> None:
         """Let go of connections to the engine; the runtime may be used again."""
         self._connection.close()
+
+    def _place(self, deadline: Deadline) -> Place:
+        """Return where containers go, the port left open."""
+        address = self._connection.discover(deadline).address
+        bind_host, host = self._bind_host(address), _reachable_host(address)
+        lock_file = self._options.state_directory / "network.lock"
+        network_id = ensure_network(self._connection, lock_file, deadline=deadline)
+        return Place(bind_host=bind_host, host=host, port=0, network_id=network_id)
+
+    def _taken_ports(self, deadline: Deadline) -> set[int]:
+        """Return the ports that are published, or will be when a restore goes on."""
+        return {
+            container.endpoint.port
+            for container in self.list(deadline=deadline)
+            if container.running or container.role is Role.RESTORING
+        }
+
+    def _end(self, container: Container, deadline: Deadline) -> None:
+        """Stop a server so that its clients hear of it (57P01), then remove its container."""
+        patience = deadline.part(STOP_SECONDS)
+        try:
+            with self._connection.calling(f"stopping {container.name}", deadline=deadline) as api:
+                api.kill(container.container_id, "INT")
+                while patience.remaining() > 0:
+                    api.inspect_container(container.container_id)
+                    patience.sleep(_POLL_SECONDS)
+        except (InstanceNotFound, EngineFailed):
+            log.debug("%s has ended by itself", container.name)
+        self.remove(container.container_id, deadline=deadline)
 
     def _bind_host(self, address: Address) -> str:
         """Return where the engine publishes; raises EngineUnsupported for another machine without `publish_host`."""

@@ -1,0 +1,184 @@
+"""The warm pool: started servers that wait to be claimed, kept alive only as long as their keeper lives."""
+
+from __future__ import annotations
+
+import logging
+import threading
+from contextlib import suppress
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING
+
+from dev_postgres_mcp.deadline import Deadline
+from dev_postgres_mcp.errors import DevPostgresError, LimitReached
+from dev_postgres_mcp.instances.creation import fits, plan_launch
+from dev_postgres_mcp.instances.quota import sum_memory
+from dev_postgres_mcp.instances.sweeping import sweep_quietly
+from dev_postgres_mcp.model import PoolStatus, Secret, Spare
+from dev_postgres_mcp.parsing import new_password, render_size
+from dev_postgres_mcp.runtimes.base import Role
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from dev_postgres_mcp.instances.creation import Creator, Policy
+    from dev_postgres_mcp.instances.sweeping import Sweeper
+    from dev_postgres_mcp.model import InstanceSpec
+    from dev_postgres_mcp.runtimes.base import Container, Runtime
+
+log = logging.getLogger(__name__)
+
+SPARE_SECONDS = 90.0
+"""How long a spare outlives the last word of its keeper."""
+RENEW_SECONDS = 30.0
+SWEEP_SECONDS = 300.0
+
+
+class WarmPool:
+    """Spares of the default spec on one runtime.  Thread-safe."""
+
+    def __init__(
+        self,
+        runtime: Runtime,
+        policy: Policy,
+        *,
+        creator: Creator,
+        spec: Callable[[], InstanceSpec],
+        size: int,
+        memory_share: float,
+    ) -> None:
+        """Keep `size` spares of `spec`, each taking at most `memory_share` of the engine's free memory."""
+        self._runtime = runtime
+        self._policy = policy
+        self._creator = creator
+        self._spec = spec
+        self._size = size
+        self._share = memory_share
+
+    @property
+    def size(self) -> int:
+        """How many spares a server keeps."""
+        return self._size
+
+    def status(self) -> PoolStatus:
+        """Return the spares of the engine, whoever keeps them."""
+        return PoolStatus(
+            size=self._size, spares=tuple(_describe(spare) for spare in self._spares())
+        )
+
+    def fill(
+        self, size: int | None = None, *, seconds: float = SPARE_SECONDS, deadline: Deadline
+    ) -> PoolStatus:
+        """Start spares until `size` of the default spec are there; they live `seconds` unless renewed.
+
+        Raises LimitReached when the engine has not enough free memory for another.
+        """
+        spec = replace(self._spec(), password=Secret(new_password()))
+        base = self._creator.ensure_base(spec.image, progress=lambda _: None, deadline=deadline)
+        image = self._creator.ensure_prepared(base, progress=lambda _: None, deadline=deadline)
+        wanted = self._size if size is None else size
+        while sum(fits(spare, spec, base) for spare in self._spares()) < wanted:
+            deadline.check("filling the pool")
+            self._check_memory(spec.limits.memory)
+            launch = replace(
+                plan_launch(
+                    replace(spec, password=Secret(new_password()), database="postgres", username="postgres"),
+                    image,
+                    patience=self._policy.create_timeout,
+                    hard_end=self._creator.hard_end(),
+                ),
+                role=Role.SPARE,
+                maker=self._policy.session,
+                spare_until=datetime.now(UTC) + timedelta(seconds=max(seconds, SPARE_SECONDS)),
+            )
+            starting = deadline.part(self._policy.create_timeout, undoable=True)
+            self._creator.start(launch, launch.record, progress=lambda _: None, deadline=starting)
+        return self.status()
+
+    def renew(self, *, deadline: Deadline) -> None:
+        """Let the spares of this session live on; one that was claimed or has gone meanwhile is no error."""
+        until = datetime.now(UTC) + timedelta(seconds=SPARE_SECONDS)
+        for spare in self._own():
+            with suppress(DevPostgresError):
+                self._runtime.renew(spare, until, deadline=deadline)
+
+    def drain(self, *, own: bool = False) -> tuple[str, ...]:
+        """Remove the spares of the engine, or only this session's; return their ids."""
+        spares = self._own() if own else self._spares()
+        return tuple(spare.id for spare in spares if self._runtime.remove(spare.container_id))
+
+    def _check_memory(self, memory: int) -> None:
+        """Raise LimitReached when a spare would take more than its share of what is free."""
+        total = self._runtime.engine().memory
+        free = total - sum_memory(self._runtime.list())
+        if total and memory > free * self._share:
+            raise LimitReached(
+                f"a spare of {render_size(memory)} is more than {self._share:.0%} of the "
+                f"{render_size(max(0, free))} that are free on the engine",
+                hint="drop an instance, or raise the setting `pool_memory_share`",
+            )
+
+    def _spares(self) -> list[Container]:
+        return [one for one in self._runtime.list() if one.role is Role.SPARE and one.running]
+
+    def _own(self) -> list[Container]:
+        return [spare for spare in self._spares() if spare.maker == self._policy.session]
+
+
+class Keeper:
+    """Keeps a pool filled and the engine swept while a server lives, on one thread of its own."""
+
+    def __init__(self, pool: WarmPool, creator: Creator, sweeper: Sweeper) -> None:
+        """Nothing runs before `start`."""
+        self._pool = pool
+        self._creator = creator
+        self._sweeper = sweeper
+        self._deadline = Deadline(threading.TIMEOUT_MAX)
+        self._wanted = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="keeper", daemon=True)
+
+    def start(self) -> None:
+        """Begin to keep."""
+        self._thread.start()
+
+    def refill(self) -> None:
+        """Look at the pool soon: a spare may have been claimed."""
+        self._wanted.set()
+
+    def stop(self, seconds: float) -> None:
+        """End: what is being started is undone, and the spares of this session are removed."""
+        self._deadline.cancel()
+        self._wanted.set()
+        self._thread.join(seconds)
+        with suppress(DevPostgresError):
+            self._pool.drain(own=True)
+
+    def _run(self) -> None:
+        swept = 0.0
+        while self._deadline.remaining() > 0 and not self._deadline.cancelled:
+            if swept <= 0:
+                sweep_quietly(self._sweeper)
+                swept = SWEEP_SECONDS
+            self._keep()
+            self._wanted.wait(RENEW_SECONDS)
+            self._wanted.clear()
+            swept -= RENEW_SECONDS
+
+    def _keep(self) -> None:
+        try:
+            if self._pool.size:
+                self._pool.renew(deadline=self._deadline)
+                self._creator.wait_quiet(self._deadline)
+                self._pool.fill(deadline=self._deadline)
+        except DevPostgresError as exc:
+            log.info("the pool is not full: %s", exc.message)
+
+
+def _describe(spare: Container) -> Spare:
+    return Spare(
+        id=spare.id,
+        version=spare.version,
+        port=spare.endpoint.port,
+        created_at=spare.created_at,
+        maker=spare.maker,
+    )

@@ -1,0 +1,272 @@
+"""Time travel: freeze an instance's whole cluster, start branches from it, put an instance back to it.
+
+A snapshot is an image of the runtime; an instance is frozen while its processes stand still, after a
+checkpoint that carries every commit made before the call.
+"""
+
+from __future__ import annotations
+
+from contextlib import suppress
+from dataclasses import replace
+from datetime import UTC, datetime
+from math import inf
+from typing import TYPE_CHECKING
+
+from dev_postgres_mcp.deadline import Deadline
+from dev_postgres_mcp.errors import (
+    AmbiguousReference,
+    EngineUnsupported,
+    InstanceNotFound,
+    InvalidInput,
+    ServerNotReady,
+    SnapshotInUse,
+    SnapshotNotFound,
+)
+from dev_postgres_mcp.instances.creation import end_after
+from dev_postgres_mcp.instances.observation import describe
+from dev_postgres_mcp.instances.quota import instances_of
+from dev_postgres_mcp.instances.readiness import wait_ready
+from dev_postgres_mcp.model import Lease, Limits, Progress, Snapshot, Status
+from dev_postgres_mcp.parsing import check_seed, new_id, shorten
+from dev_postgres_mcp.runtimes.base import NAME_PREFIX, Bootstrap, Freeze, Kind, Launch, Record
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from dev_postgres_mcp.instances.creation import Creator, Policy
+    from dev_postgres_mcp.instances.manager import InstanceManager
+    from dev_postgres_mcp.model import BranchSpec, Instance
+    from dev_postgres_mcp.runtimes.base import Container, Image, Runtime, State, StoredImage
+    from dev_postgres_mcp.sql.base import Sql
+
+
+class Snapshots:
+    """Take, list, delete, branch and restore on one runtime.  Thread-safe; keeps nothing."""
+
+    def __init__(
+        self, runtime: Runtime, sql: Sql, policy: Policy, *, manager: InstanceManager, creator: Creator
+    ) -> None:
+        """Find instances through `manager` and start branches through `creator`."""
+        self._runtime = runtime
+        self._sql = sql
+        self._policy = policy
+        self._manager = manager
+        self._creator = creator
+
+    def take(
+        self, ref: str, name: str | None = None, *, ttl: float | None = None, deadline: Deadline | None = None
+    ) -> Snapshot:
+        """Freeze an instance under `name`, for `ttl` seconds; its clients stay connected.
+
+        Raises InvalidInput when the name is taken.
+        """
+        deadline = self._part(deadline)
+        key = new_id()
+        name = check_seed(name) if name is not None else f"snapshot-{key}"
+        if any(name in {stored.name, stored.key} for stored in self._stored(deadline)):
+            raise InvalidInput(
+                f"there is a snapshot {name!r} already", hint="choose another name, or delete it first"
+            )
+        frozen = self._freeze(ref, Kind.SNAPSHOT, key, name, end_after(ttl, None), deadline)
+        return _describe(frozen, self._runtime.list(deadline=deadline))
+
+    def list(self) -> tuple[Snapshot, ...]:
+        """Return every snapshot of the engine, oldest first, with the instances that stand on each."""
+        containers = self._runtime.list()
+        return tuple(_describe(stored, containers) for stored in self._stored(None))
+
+    def delete(self, ref: str, *, force: bool = False) -> Snapshot:
+        """Remove a snapshot; `force` drops the instances that stand on it too.  Raises SnapshotInUse."""
+        stored = self._find(ref, None)
+        snapshot = _describe(stored, self._runtime.list())
+        if snapshot.branches:
+            if not force:
+                raise SnapshotInUse(f"{snapshot.name} carries {', '.join(snapshot.branches)}")
+            self._manager.drop(snapshot.branches)
+        if not self._runtime.remove_image(stored.image.id):
+            raise SnapshotInUse(f"{snapshot.name} could not be removed: something new stands on it")
+        return snapshot
+
+    def branch(
+        self,
+        source: str,
+        spec: BranchSpec,
+        *,
+        progress: Callable[[Progress], None] = lambda _: None,
+        deadline: Deadline | None = None,
+    ) -> Instance:
+        """Return a new instance that starts from a snapshot, or from an instance as it stands now."""
+        deadline = self._part(deadline)
+        stored = self._find_source(source, deadline)
+        if stored is not None:
+            return self._start(stored, spec, progress, deadline)
+        progress(Progress(message=f"freezing {source}"))
+        key = new_id()
+        stored = self._freeze(source, Kind.BRANCH, key, f"branch-{key}", None, deadline)
+        try:
+            return self._start(stored, spec, progress, deadline)
+        except BaseException:
+            with suppress(InstanceNotFound):
+                self._runtime.remove_image(stored.image.id)
+            raise
+
+    def restore(
+        self,
+        ref: str,
+        snapshot: str,
+        *,
+        progress: Callable[[Progress], None] = lambda _: None,
+        deadline: Deadline | None = None,
+    ) -> Instance:
+        """Put an instance back to a snapshot: same id, port, password and dsn; its clients are disconnected.
+
+        Raises InvalidInput when the snapshot has another database or user, with which the dsn would not work.
+        """
+        deadline = self._part(deadline)
+        stored = self._find(snapshot, deadline)
+        container, state = self._find_running(ref)
+        record = state.record
+        if (stored.database, stored.username) != (record.database, record.username):
+            raise InvalidInput(
+                f"{stored.name} has database {stored.database!r} and user {stored.username!r}, and {container.id} "
+                f"has {record.database!r} and {record.username!r}",
+                hint="branch the snapshot instead",
+            )
+        progress(Progress(message=f"restoring {container.id} to {stored.name}"))
+        launch = replace(
+            self._plan(stored, record, container.limits, deadline),
+            lease=state.lease,
+            hard_end=container.hard_end,
+        )
+        restored = self._runtime.restore(container, launch, deadline=deadline)
+        conninfo = record.conninfo(restored.endpoint)
+        wait_ready(
+            self._runtime, self._sql, restored.container_id, conninfo, with_init=False, deadline=deadline
+        )
+        return describe(restored, record, state.lease, runtime=self._runtime.name, status=Status.READY)
+
+    def _start(
+        self,
+        stored: StoredImage,
+        spec: BranchSpec,
+        progress: Callable[[Progress], None],
+        deadline: Deadline,
+    ) -> Instance:
+        limits = Limits(
+            memory=spec.memory or stored.limits.memory, cpus=spec.cpus or stored.limits.cpus
+        )
+        self._policy.quota.admit(limits.memory, instances_of(self._runtime.list(deadline=deadline)))
+        instance_id = new_id()
+        record = Record(
+            id=instance_id,
+            name=spec.name or NAME_PREFIX + instance_id,
+            database=stored.database,
+            username=stored.username,
+            password=spec.password,
+            created_at=datetime.now(UTC),
+            owner=spec.owner,
+            labels=spec.labels,
+        )
+        hard_end = self._creator.hard_end()
+        lease = Lease(expires_at=end_after(spec.ttl, hard_end), idle_timeout=spec.idle_timeout)
+        launch = replace(self._plan(stored, record, limits, deadline), lease=lease, hard_end=hard_end)
+        container = self._creator.start(launch, record, progress=progress, deadline=deadline)
+        return describe(container, record, lease, runtime=self._runtime.name, status=Status.READY)
+
+    def _plan(self, stored: StoredImage, record: Record, limits: Limits, deadline: Deadline) -> Launch:
+        return Launch(
+            record=record,
+            bootstrap=Bootstrap(database=record.database, username=record.username),
+            image=self._load(stored, deadline),
+            limits=limits,
+            maker=self._policy.session,
+            settings=stored.settings,
+            patience=self._policy.create_timeout,
+        )
+
+    def _load(self, stored: StoredImage, deadline: Deadline) -> Image:
+        image = self._runtime.find_image(stored.image.id, deadline=deadline)
+        if image is None:
+            raise SnapshotNotFound(f"{stored.name} was deleted meanwhile")
+        return replace(image, ref=stored.image.ref)
+
+    def _freeze(  # noqa: PLR0913 - what a snapshot is made of
+        self,
+        ref: str,
+        kind: Kind,
+        key: str,
+        name: str,
+        expires_at: datetime | None,
+        deadline: Deadline,
+    ) -> StoredImage:
+        if not self._runtime.capabilities.images:
+            raise EngineUnsupported(f"the {self._runtime.name} runtime takes no snapshots")
+        container, state = self._find_running(ref)
+        record = state.record
+        self._sql.checkpoint(record.conninfo(container.endpoint), deadline=deadline)
+        freeze = Freeze(
+            kind=kind,
+            key=key,
+            name=name,
+            expires_at=expires_at,
+            database=record.database,
+            username=record.username,
+        )
+        return self._runtime.freeze(container, freeze, deadline=deadline)
+
+    def _find_running(self, ref: str) -> tuple[Container, State]:
+        container = self._manager.find(ref)
+        state = self._runtime.read_state(container)
+        if state is None or not container.running:
+            raise ServerNotReady(
+                f"{container.id} has no running server", hint="`get` says what became of it"
+            )
+        return container, state
+
+    def _find_source(self, source: str, deadline: Deadline) -> StoredImage | None:
+        """Return the snapshot of that name, None when an instance is meant; raises AmbiguousReference for both."""
+        named = [stored for stored in self._stored(deadline) if source in {stored.name, stored.key}]
+        if not named:
+            return None
+        with suppress(InstanceNotFound):
+            instance = self._manager.find(source)
+            raise AmbiguousReference(
+                f"{shorten(source)!r} is a snapshot and the instance {instance.id}",
+                hint=f"give the id: {named[0].key} or {instance.id}",
+            )
+        return _only(source, named)
+
+    def _find(self, ref: str, deadline: Deadline | None) -> StoredImage:
+        stored = self._stored(deadline)
+        exact = [one for one in stored if ref in {one.name, one.key}]
+        found = exact or [one for one in stored if ref and one.key.startswith(ref)]
+        if not found:
+            raise SnapshotNotFound(f"no snapshot answers to {shorten(ref)!r}")
+        return _only(ref, found)
+
+    def _stored(self, deadline: Deadline | None) -> list[StoredImage]:
+        return [one for one in self._runtime.images(deadline=deadline) if one.kind is Kind.SNAPSHOT]
+
+    def _part(self, deadline: Deadline | None) -> Deadline:
+        return (deadline or Deadline(inf)).part(self._policy.pull_timeout, undoable=True)
+
+
+def _only(ref: str, found: Sequence[StoredImage]) -> StoredImage:
+    if len(found) > 1:
+        keys = ", ".join(one.key for one in found)
+        raise AmbiguousReference(f"{shorten(ref)!r} could be any of the snapshots {keys}")
+    return found[0]
+
+
+def _describe(stored: StoredImage, containers: Sequence[Container]) -> Snapshot:
+    return Snapshot(
+        id=stored.key,
+        name=stored.name,
+        source=stored.source,
+        version=stored.image.version,
+        image=stored.image.ref,
+        created_at=stored.created_at,
+        expires_at=stored.expires_at,
+        size=stored.size,
+        branches=tuple(one.id for one in containers if one.image_id == stored.image.id),
+    )

@@ -1,0 +1,150 @@
+"""Sweep: remove what the engine itself could not, and nothing of a living lease, and nothing that is not ours.
+
+An instance ends by its own PID 1; what is left for a sweep are containers that never got that far, ends that
+somebody inside has put off, and images, which have no processes that could end them.
+"""
+
+from __future__ import annotations
+
+import logging
+from contextlib import suppress
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING
+
+from dev_postgres_mcp.deadline import Deadline
+from dev_postgres_mcp.errors import DevPostgresError
+from dev_postgres_mcp.instances.images import is_stale
+from dev_postgres_mcp.model import Leftover
+from dev_postgres_mcp.parsing import render_size
+from dev_postgres_mcp.runtimes.base import Kind, Role
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from dev_postgres_mcp.instances.creation import Policy
+    from dev_postgres_mcp.runtimes.base import Container, Runtime, StoredImage
+
+log = logging.getLogger(__name__)
+
+GRACE = timedelta(seconds=30)
+"""For PID 1 to end by itself, and for creators to undo what they began."""
+RESTORE_SECONDS = 60.0
+
+
+class Sweeper:
+    """Sweeps one runtime.  Thread-safe; several may sweep at once."""
+
+    def __init__(self, runtime: Runtime, policy: Policy) -> None:
+        """Sweep `runtime` within the ceilings of `policy`."""
+        self._runtime = runtime
+        self._policy = policy
+
+    def sweep(self, *, dry_run: bool = False) -> tuple[Leftover, ...]:
+        """Remove leftovers and return them; with `dry_run` only look."""
+        now = datetime.now(UTC)
+        containers = self._runtime.list()
+        swept = [
+            Leftover(kind="container", name=container.name, reason=reason)
+            for container, reason in self._find_containers(containers, now)
+            if dry_run or self._remove_container(container, containers)
+        ]
+        gone = {leftover.name for leftover in swept}
+        present = [container for container in containers if container.name not in gone]
+        swept += [
+            Leftover(kind=f"{stored.kind.value} image", name=stored.name or stored.image.ref, reason=reason)
+            for stored, reason in self._find_images(present, now)
+            if dry_run or self._runtime.remove_image(stored.image.id)
+        ]
+        if not dry_run:
+            self._runtime.forget_all_but(present)
+        return tuple(swept)
+
+    def _find_containers(
+        self, containers: Sequence[Container], now: datetime
+    ) -> Iterator[tuple[Container, str]]:
+        for container in containers:
+            reason = self._judge(container, now)
+            if reason:
+                yield container, reason
+
+    def _judge(self, container: Container, now: datetime) -> str:
+        """Return why a container is a leftover; an empty text when it is none."""
+        late = now > container.ready_by + GRACE
+        if container.hard_end is not None and now > container.hard_end + GRACE:
+            return "it is beyond its longest life"
+        if container.role is Role.RESTORING:
+            return "a restore was broken off" if late else ""
+        if container.role is Role.PREPARING:
+            return "the making of an image was broken off" if late else ""
+        if not container.running and container.state != "paused":
+            return "its server never started, or has ended" if late else ""
+        return self._judge_lease(container, now) if late else ""
+
+    def _judge_lease(self, container: Container, now: datetime) -> str:
+        """Look at a lease only where the sweep can do so without asking each container: what is remembered."""
+        with suppress(DevPostgresError):
+            state = self._runtime.read_state(container)
+            end = state.lease.expires_at if state else None
+            if end is not None and now > end + GRACE and container.role is Role.INSTANCE:
+                return "its lease is over"
+        return ""
+
+    def _remove_container(self, container: Container, containers: Sequence[Container]) -> bool:
+        with suppress(DevPostgresError):
+            if container.role is Role.RESTORING and not any(
+                other.role is Role.INSTANCE and other.id == container.id for other in containers
+            ):
+                # Its restorer died after the old one was gone: the new one is the instance.
+                return (
+                    self._runtime.finish_restore(container, deadline=Deadline(RESTORE_SECONDS)) is not None
+                )
+            return self._runtime.remove(container.container_id)
+        return False
+
+    def _find_images(
+        self, containers: Sequence[Container], now: datetime
+    ) -> Iterator[tuple[StoredImage, str]]:
+        used = {container.image_id for container in containers}
+        kept: list[StoredImage] = []
+        for stored in self._runtime.images():
+            if stored.image.id in used:
+                continue
+            reason = self._judge_image(stored, now)
+            if reason:
+                yield stored, reason
+            elif stored.kind is Kind.SNAPSHOT:
+                kept.append(stored)
+        yield from self._beyond_ceiling(kept)
+
+    def _judge_image(self, stored: StoredImage, now: datetime) -> str:
+        if stored.kind is Kind.BRANCH:
+            young = now < stored.created_at + timedelta(seconds=self._policy.create_timeout) + GRACE
+            return "" if young else "its branch is gone"
+        if stored.kind is Kind.SNAPSHOT:
+            over = stored.expires_at is not None and now > stored.expires_at
+            return "its lease is over" if over or not stored.key else ""
+        if not stored.key:
+            return "a newer one has taken its name"
+        return "its base image has changed or is gone" if is_stale(self._runtime, stored) else ""
+
+    def _beyond_ceiling(self, snapshots: Sequence[StoredImage]) -> Iterator[tuple[StoredImage, str]]:
+        """Yield the oldest snapshots that pass the ceiling for the disk."""
+        room = self._policy.max_snapshot_size
+        for stored in reversed(snapshots):
+            room -= stored.size
+            if room < 0:
+                yield (
+                    stored,
+                    f"snapshots take more than max_snapshot_size, {render_size(self._policy.max_snapshot_size)}",
+                )
+
+
+def sweep_quietly(sweeper: Sweeper) -> None:
+    """Sweep beside other work: what goes wrong is logged and comes up again when it matters."""
+    try:
+        for leftover in sweeper.sweep():
+            log.info("swept %s %s: %s", leftover.kind, leftover.name, leftover.reason)
+    except DevPostgresError as exc:
+        log.info("no sweep: %s", exc.message)
+
+

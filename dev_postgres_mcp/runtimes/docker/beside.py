@@ -1,0 +1,101 @@
+"""Reading and writing what lies beside a server, through the engine: one exec to read, one parcel to write."""
+
+from __future__ import annotations
+
+import hashlib
+from typing import TYPE_CHECKING
+
+import docker.errors
+
+from dev_postgres_mcp.errors import EngineFailed, InstanceNotFound
+from dev_postgres_mcp.runtimes.base import Image
+from dev_postgres_mcp.runtimes.docker.cache import StateCache
+from dev_postgres_mcp.runtimes.docker.files import HOME, parcel
+from dev_postgres_mcp.runtimes.docker.state import READ_COMMAND, STATE_DIRECTORY, parse_state
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+    from pathlib import Path
+
+    from dev_postgres_mcp.deadline import Deadline
+    from dev_postgres_mcp.runtimes.base import Container, State
+    from dev_postgres_mcp.runtimes.docker.discovery import Api
+    from dev_postgres_mcp.runtimes.docker.engine import EngineConnection
+    from dev_postgres_mcp.runtimes.docker.launching import Launcher
+
+TAKE_IN_SECONDS = 5.0
+"""For the switch to take a parcel in; usual are some milliseconds."""
+_POLL_SECONDS = 0.003
+
+
+class Beside:
+    """The states of the containers of one engine.  Thread-safe; the cache is on this client's disk."""
+
+    def __init__(self, connection: EngineConnection, launcher: Launcher, directory: Path) -> None:
+        """Read and write through `connection`, and keep what was read below `directory`."""
+        self._connection = connection
+        self._launcher = launcher
+        self._directory = directory
+
+    def read(self, container: Container) -> State | None:
+        """Return the state of a container, None while there is none; raises InstanceNotFound.
+
+        A container that is paused or has ended cannot be asked: what is known of it has to do.
+        """
+        cache, container_id = self._cache(), container.container_id
+        with self._connection.calling(f"looking beside {container.name}") as api:
+            stamp = api.changed_at(container_id, STATE_DIRECTORY)
+            known = cache.get(container_id, stamp if container.running else "")
+            if known is not None or not container.running or not stamp:
+                return known
+            state = parse_state(_read_files(api, container_id), container.id)
+        if state is not None:
+            cache.put(container_id, stamp, state)
+        return state
+
+    def write(self, container: Container, files: Mapping[str, bytes], *, deadline: Deadline) -> None:
+        """Have the switch take in files; returns when it has.  Raises EngineFailed when it does not."""
+        letters = parcel(container.id, files)
+        box = f"{HOME}/{next(iter(letters)).partition('/')[0]}"
+        name = container.container_id
+        image = _image_of(container)
+        self._launcher.fill(name, image, letters, deadline=deadline)
+        with self._connection.calling(f"waking {container.name}", deadline=deadline) as api:
+            api.kill(name, "USR1")
+        patience = deadline.part(TAKE_IN_SECONDS)
+        while self._is_there(container, box, deadline):
+            if patience.remaining() <= 0:
+                raise EngineFailed(
+                    f"{container.name} did not take in what was written", hint="it may be paused or stopping"
+                )
+            patience.sleep(_POLL_SECONDS)
+
+    def forget_all_but(self, containers: Iterable[Container]) -> None:
+        """Drop from the cache what belongs to no container any more."""
+        self._cache().keep_only(container.container_id for container in containers)
+
+    def _is_there(self, container: Container, path: str, deadline: Deadline) -> bool:
+        with self._connection.calling(f"looking into {container.name}", deadline=deadline) as api:
+            return bool(api.changed_at(container.container_id, path))
+
+    def _cache(self) -> StateCache:
+        address = self._connection.discover().address.url
+        return StateCache(self._directory / hashlib.sha256(address.encode()).hexdigest()[:16])
+
+
+def _image_of(container: Container) -> Image:
+    return Image(
+        ref=container.image, id=container.image_id, base_id=container.base_id, user=container.user
+    )
+
+
+def _read_files(api: Api, container_id: str) -> bytes:
+    try:
+        command = api.exec_create(container_id, list(READ_COMMAND), stderr=False)["Id"]
+        return bytes(api.exec_start(command))
+    except docker.errors.NotFound as exc:
+        raise InstanceNotFound(f"container {container_id[:12]} is gone") from exc
+    except docker.errors.APIError as exc:
+        if exc.response is not None and exc.response.status_code == 409:  # noqa: PLR2004 - paused, stopping
+            return b""
+        raise

@@ -1,0 +1,30 @@
+#!/bin/sh
+# Makes the cluster of a prepared image: the image's own entrypoint initialises it, runs the scripts of a seed and
+# starts the server; then the superuser is left without a password, so that nobody can log in with what is in the
+# image, and the server is stopped cleanly.
+#
+#   prepare.sh COMMAND...
+set -eu
+
+HOME_DIR=${DEV_POSTGRES_MCP_HOME:-/var/lib/dev-postgres-mcp}
+
+umask 077
+head -c 24 /dev/urandom | od -An -tx1 | tr -d ' \n' >"$HOME_DIR/secret/password"
+PGPASSWORD=$(cat "$HOME_DIR/secret/password")
+export PGPASSWORD
+
+"$@" &
+server=$!
+
+# While the scripts run there is a server on the unix socket only: a login over TCP says that they are through.
+until psql -X -q -w -h 127.0.0.1 -U postgres -d postgres -c 'ALTER ROLE postgres PASSWORD NULL' 2>/dev/null; do
+    if ! kill -0 "$server" 2>/dev/null; then
+        wait "$server"
+        echo 'the server ended before it was ready' >&2
+        exit 1
+    fi
+    sleep 0.05
+done
+
+kill -INT "$server"
+wait "$server"
