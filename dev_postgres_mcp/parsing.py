@@ -107,7 +107,9 @@ def render_duration(seconds: float | None) -> str:
     """Return a duration in the form that `parse_duration` reads."""
     if seconds is None:
         return "none"
-    unit = next(unit for unit, length in reversed(_UNIT_SECONDS.items()) if seconds % length == 0 or unit == "s")
+    unit = next(
+        unit for unit, length in reversed(_UNIT_SECONDS.items()) if seconds % length == 0 or unit == "s"
+    )
     return f"{seconds / _UNIT_SECONDS[unit]:g}{unit}"
 
 

@@ -242,9 +242,7 @@ class Creator:
             self._sql.adjust(born, final, copy=copy, deadline=deadline)
             self._wait(container, final, deadline, with_init=False)
 
-    def _wait(
-        self, container: Container, conninfo: Conninfo, deadline: Deadline, *, with_init: bool
-    ) -> None:
+    def _wait(self, container: Container, conninfo: Conninfo, deadline: Deadline, *, with_init: bool) -> None:
         wait_ready(
             self._runtime,
             self._sql,

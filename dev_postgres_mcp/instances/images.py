@@ -48,7 +48,8 @@ class PreparedImages:
         """Return the prepared image of `ref`, made if it is not there; a seed is always made anew."""
         if bool(seed) != bool(init):
             raise InvalidInput(
-                "a seed needs a name and init scripts", hint="give both --seed NAME and --init DIR, or neither"
+                "a seed needs a name and init scripts",
+                hint="give both --seed NAME and --init DIR, or neither",
             )
         if not self._runtime.capabilities.images:
             raise EngineUnsupported(f"the {self._runtime.name} runtime prepares no images")

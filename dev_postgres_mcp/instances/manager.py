@@ -89,7 +89,9 @@ class InstanceManager:
         container = self.find(ref)
         state = self._runtime.read_state(container)
         if state is None or not container.running:
-            raise ServerNotReady(f"{container.id} does not run and cannot be extended", hint="create a new one")
+            raise ServerNotReady(
+                f"{container.id} does not run and cannot be extended", hint="create a new one"
+            )
         check_end(container, wanted)
         lease = Lease(
             expires_at=state.lease.expires_at if ttl is None else end_after(wanted, container.hard_end),

@@ -47,9 +47,7 @@ class Observer:
         state = self._runtime.read_state(container)
         if container.dead:
             with suppress(EngineFailed):
-                container = look_closer(
-                    self._runtime, container, state.record.password if state else None
-                )
+                container = look_closer(self._runtime, container, state.record.password if state else None)
         return self._describe(container, state, trying=True)
 
     def remember_ready(self, container: Container) -> None:

@@ -62,9 +62,7 @@ class WarmPool:
 
     def status(self) -> PoolStatus:
         """Return the spares of the engine, whoever keeps them."""
-        return PoolStatus(
-            size=self._size, spares=tuple(_describe(spare) for spare in self._spares())
-        )
+        return PoolStatus(size=self._size, spares=tuple(_describe(spare) for spare in self._spares()))
 
     def fill(
         self, size: int | None = None, *, seconds: float = SPARE_SECONDS, deadline: Deadline

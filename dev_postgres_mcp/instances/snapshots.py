@@ -152,9 +152,7 @@ class Snapshots:
         progress: Callable[[Progress], None],
         deadline: Deadline,
     ) -> Instance:
-        limits = Limits(
-            memory=spec.memory or stored.limits.memory, cpus=spec.cpus or stored.limits.cpus
-        )
+        limits = Limits(memory=spec.memory or stored.limits.memory, cpus=spec.cpus or stored.limits.cpus)
         self._policy.quota.admit(limits.memory, instances_of(self._runtime.list(deadline=deadline)))
         instance_id = new_id()
         record = Record(
@@ -190,7 +188,7 @@ class Snapshots:
             raise SnapshotNotFound(f"{stored.name} was deleted meanwhile")
         return replace(image, ref=stored.image.ref)
 
-    def _freeze(  # noqa: PLR0913 - what a snapshot is made of
+    def _freeze(
         self,
         ref: str,
         kind: Kind,
@@ -218,9 +216,7 @@ class Snapshots:
         container = self._manager.find(ref)
         state = self._runtime.read_state(container)
         if state is None or not container.running:
-            raise ServerNotReady(
-                f"{container.id} has no running server", hint="`get` says what became of it"
-            )
+            raise ServerNotReady(f"{container.id} has no running server", hint="`get` says what became of it")
         return container, state
 
     def _find_source(self, source: str, deadline: Deadline) -> StoredImage | None:

@@ -95,9 +95,7 @@ class Sweeper:
                 other.role is Role.INSTANCE and other.id == container.id for other in containers
             ):
                 # Its restorer died after the old one was gone: the new one is the instance.
-                return (
-                    self._runtime.finish_restore(container, deadline=Deadline(RESTORE_SECONDS)) is not None
-                )
+                return self._runtime.finish_restore(container, deadline=Deadline(RESTORE_SECONDS)) is not None
             return self._runtime.remove(container.container_id)
         return False
 
@@ -146,5 +144,3 @@ def sweep_quietly(sweeper: Sweeper) -> None:
             log.info("swept %s %s: %s", leftover.kind, leftover.name, leftover.reason)
     except DevPostgresError as exc:
         log.info("no sweep: %s", exc.message)
-
-

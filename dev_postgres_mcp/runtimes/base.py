@@ -299,9 +299,7 @@ class Runtime(Protocol):
     def claim(self, container: Container, *, deadline: Deadline) -> Container | None:
         """Make a spare an instance; None when it is gone or somebody else was faster.  One claimant wins."""
 
-    def find_prepared(
-        self, base: Image, *, seed: str = "", deadline: Deadline | None = None
-    ) -> Image | None:
+    def find_prepared(self, base: Image, *, seed: str = "", deadline: Deadline | None = None) -> Image | None:
         """Return the prepared image of a base image and seed, None when there is none."""
 
     def prepare(

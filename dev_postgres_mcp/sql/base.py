@@ -23,9 +23,7 @@ class Sql(Protocol):
     def create_extensions(self, conninfo: Conninfo, names: Sequence[str], *, deadline: Deadline) -> None:
         """Create extensions with what they need; raises InitFailed with the server's own words."""
 
-    def adjust(
-        self, conninfo: Conninfo, wanted: Conninfo, *, copy: bool = False, deadline: Deadline
-    ) -> None:
+    def adjust(self, conninfo: Conninfo, wanted: Conninfo, *, copy: bool = False, deadline: Deadline) -> None:
         """Make the server that answers to `conninfo` answer to `wanted`; raises InitFailed.
 
         The superuser is renamed and gets the wanted password.  The database is renamed, except `postgres`, which

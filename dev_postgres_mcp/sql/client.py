@@ -94,9 +94,7 @@ class PsycopgSql:
             for name in names:
                 _change(connection, f"extension {name!r}", "create_extension", extension=name)
 
-    def adjust(
-        self, conninfo: Conninfo, wanted: Conninfo, *, copy: bool = False, deadline: Deadline
-    ) -> None:
+    def adjust(self, conninfo: Conninfo, wanted: Conninfo, *, copy: bool = False, deadline: Deadline) -> None:
         """Make the server that answers to `conninfo` answer to `wanted`; raises InitFailed."""
         aside = _TEMPLATE_DATABASE if copy else _MAINTENANCE_DATABASE
         with _connect_until(deadline, conninfo.on(database=aside)) as connection:
@@ -170,9 +168,7 @@ def _run(connection: psycopg.Connection[Any], name: str) -> psycopg.Cursor[Any]:
     return connection.execute(load_queries()[name].encode(), prepare=False)
 
 
-def _change(
-    connection: psycopg.Connection[Any], what: str, name: str, **parts: str | sql.Literal
-) -> None:
+def _change(connection: psycopg.Connection[Any], what: str, name: str, **parts: str | sql.Literal) -> None:
     """Run a named statement; its parts are identifiers unless they are literals."""
     statement = sql.SQL(load_queries()[name]).format(
         **{key: sql.Identifier(part) if isinstance(part, str) else part for key, part in parts.items()}

@@ -84,9 +84,7 @@ class Beside:
 
 
 def _image_of(container: Container) -> Image:
-    return Image(
-        ref=container.image, id=container.image_id, base_id=container.base_id, user=container.user
-    )
+    return Image(ref=container.image, id=container.image_id, base_id=container.base_id, user=container.user)
 
 
 def _read_files(api: Api, container_id: str) -> bytes:

@@ -222,7 +222,9 @@ def _check_volumes(image: Image, *, with_init: bool) -> None:
     needed = [PurePosixPath(HOME), *([PurePosixPath(INIT)] if with_init else [])]
     for volume in image.volumes:
         if any(path.is_relative_to(PurePosixPath(volume)) for path in needed):
-            raise ImageUnsuitable(f"the image {image.ref} declares a volume at {volume}, which hides our files")
+            raise ImageUnsuitable(
+                f"the image {image.ref} declares a volume at {volume}, which hides our files"
+            )
 
 
 def _labels(launch: Launch, place: Place, now: datetime, ready_by: datetime) -> dict[str, str]:

@@ -36,7 +36,10 @@ def ensure_network(connection: EngineConnection, lock_file: Path, *, deadline: D
         found = _oldest(api)
     if found is not None:
         return found
-    with take_turn(lock_file, deadline, "making our network"), connection.calling(doing, deadline=deadline) as api:
+    with (
+        take_turn(lock_file, deadline, "making our network"),
+        connection.calling(doing, deadline=deadline) as api,
+    ):
         return _oldest(api) or _create(api)
 
 

@@ -226,9 +226,7 @@ class DockerRuntime:
             return None
         return replace(container, role=Role.INSTANCE)
 
-    def find_prepared(
-        self, base: Image, *, seed: str = "", deadline: Deadline | None = None
-    ) -> Image | None:
+    def find_prepared(self, base: Image, *, seed: str = "", deadline: Deadline | None = None) -> Image | None:
         """Return the prepared image of a base image and seed, None when there is none."""
         return self._store.find_prepared(base, seed, deadline=deadline)
 

@@ -118,9 +118,7 @@ def _text(value: object) -> str:
 def _parse_exit(content: bytes) -> Evidence | None:
     match content.split():
         case [code, moment, kills] if code.isdigit() and moment.isdigit() and kills.isdigit():
-            return Evidence(
-                exit_code=int(code), oom_killed=int(kills) > 0, finished_at=_moment(int(moment))
-            )
+            return Evidence(exit_code=int(code), oom_killed=int(kills) > 0, finished_at=_moment(int(moment)))
     return None
 
 
