@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 import re
 import threading
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
@@ -24,7 +23,7 @@ from dev_postgres_mcp.instances.quota import Quota, instances_of
 from dev_postgres_mcp.instances.readiness import wait_ready
 from dev_postgres_mcp.model import Lease, Progress, Status
 from dev_postgres_mcp.parsing import new_id
-from dev_postgres_mcp.runtimes.base import NAME_PREFIX, Bootstrap, Launch, Record, Role
+from dev_postgres_mcp.runtimes.base import NAME_PREFIX, Bootstrap, Launch, Record, Role, State
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -32,7 +31,7 @@ if TYPE_CHECKING:
     from dev_postgres_mcp.deadline import Deadline
     from dev_postgres_mcp.instances.observation import Observer
     from dev_postgres_mcp.model import Conninfo, Instance, InstanceSpec
-    from dev_postgres_mcp.runtimes.base import Container, Image, Runtime
+    from dev_postgres_mcp.runtimes.base import Container, Delivery, Image, Runtime
     from dev_postgres_mcp.sql.base import Sql
 
 log = logging.getLogger(__name__)
@@ -153,7 +152,7 @@ class Creator:
         container = self.start(
             launch, launch.record, extensions=spec.extensions, progress=progress, deadline=deadline
         )
-        return self._tell(container, launch.record, launch.lease)
+        return self.tell(container, launch.record, launch.lease)
 
     def _find_seed(self, spec: InstanceSpec, base: Image, deadline: Deadline) -> Image:
         found = self._runtime.find_prepared(base, seed=spec.seed, deadline=deadline)
@@ -185,16 +184,15 @@ class Creator:
         container = self._runtime.claim(spare, deadline=deadline)
         if container is None:
             return None
-        record = replace(build_record(spec, spare.id), created_at=datetime.now(UTC))
+        record = build_record(spec, spare.id)
         lease = start_lease(spec, spare.hard_end)
+        born = state.record.conninfo(container.endpoint)
         try:
-            with self._removing_on_failure(container, deadline), ThreadPoolExecutor(1) as pool:
-                # Writing the record and changing the server take their time side by side.
-                written = pool.submit(
-                    self._runtime.write_state, container, lease, record=record, deadline=deadline
-                )
-                self._adjust(state.record.conninfo(container.endpoint), container, record, deadline)
-                written.result()
+            with self._removing_on_failure(container, deadline):
+                delivery = self._runtime.delivery(container, lease, record)
+                if delivery is None:
+                    self._runtime.write_state(container, lease, record=record, deadline=deadline)
+                self._adjust(born, container, record, deadline, delivery=delivery)
                 if spec.extensions:
                     conninfo = record.conninfo(container.endpoint)
                     self._sql.create_extensions(conninfo, spec.extensions, deadline=deadline)
@@ -208,7 +206,7 @@ class Creator:
         except DevPostgresError as exc:
             log.info("the spare %s was lost: %s", spare.id, exc.message)
             return None
-        return self._tell(container, record, lease)
+        return self.tell(container, record, lease)
 
     def _finish(
         self,
@@ -235,11 +233,12 @@ class Creator:
         deadline: Deadline,
         *,
         copy: bool = False,
+        delivery: Delivery | None = None,
     ) -> None:
         """Make the server answer to what is wanted, and see that it does."""
         final = wanted.conninfo(container.endpoint)
-        if final != born:
-            self._sql.adjust(born, final, copy=copy, deadline=deadline)
+        if final != born or delivery is not None:
+            self._sql.adjust(born, final, copy=copy, delivery=delivery, deadline=deadline)
             self._wait(container, final, deadline, with_init=False)
 
     def _wait(self, container: Container, conninfo: Conninfo, deadline: Deadline, *, with_init: bool) -> None:
@@ -252,8 +251,10 @@ class Creator:
             deadline=deadline,
         )
 
-    def _tell(self, container: Container, record: Record, lease: Lease) -> Instance:
+    def tell(self, container: Container, record: Record, lease: Lease) -> Instance:
+        """Return the instance that has just become ready, and remember what is known of it."""
         self._observer.remember_ready(container)
+        self._runtime.remember(container, State(record=record, lease=lease))
         return describe(container, record, lease, runtime=self._runtime.name, status=Status.READY)
 
     @contextmanager

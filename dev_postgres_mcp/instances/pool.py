@@ -16,7 +16,7 @@ from dev_postgres_mcp.instances.quota import sum_memory
 from dev_postgres_mcp.instances.sweeping import sweep_quietly
 from dev_postgres_mcp.model import PoolStatus, Secret, Spare
 from dev_postgres_mcp.parsing import new_password, render_size
-from dev_postgres_mcp.runtimes.base import Role
+from dev_postgres_mcp.runtimes.base import NO_LEASE, Role
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -90,7 +90,8 @@ class WarmPool:
                 spare_until=datetime.now(UTC) + timedelta(seconds=max(seconds, SPARE_SECONDS)),
             )
             starting = deadline.part(self._policy.create_timeout, undoable=True)
-            self._creator.start(launch, launch.record, progress=lambda _: None, deadline=starting)
+            container = self._creator.start(launch, launch.record, progress=lambda _: None, deadline=starting)
+            self._creator.tell(container, launch.record, NO_LEASE)
         return self.status()
 
     def renew(self, *, deadline: Deadline) -> None:

@@ -23,10 +23,9 @@ from dev_postgres_mcp.errors import (
     SnapshotNotFound,
 )
 from dev_postgres_mcp.instances.creation import end_after
-from dev_postgres_mcp.instances.observation import describe
 from dev_postgres_mcp.instances.quota import instances_of
 from dev_postgres_mcp.instances.readiness import wait_ready
-from dev_postgres_mcp.model import Lease, Limits, Progress, Snapshot, Status
+from dev_postgres_mcp.model import Lease, Limits, Progress, Snapshot
 from dev_postgres_mcp.parsing import check_seed, new_id, shorten
 from dev_postgres_mcp.runtimes.base import NAME_PREFIX, Bootstrap, Freeze, Kind, Launch, Record
 
@@ -143,7 +142,7 @@ class Snapshots:
         wait_ready(
             self._runtime, self._sql, restored.container_id, conninfo, with_init=False, deadline=deadline
         )
-        return describe(restored, record, state.lease, runtime=self._runtime.name, status=Status.READY)
+        return self._creator.tell(restored, record, state.lease)
 
     def _start(
         self,
@@ -169,7 +168,7 @@ class Snapshots:
         lease = Lease(expires_at=end_after(spec.ttl, hard_end), idle_timeout=spec.idle_timeout)
         launch = replace(self._plan(stored, record, limits, deadline), lease=lease, hard_end=hard_end)
         container = self._creator.start(launch, record, progress=progress, deadline=deadline)
-        return describe(container, record, lease, runtime=self._runtime.name, status=Status.READY)
+        return self._creator.tell(container, record, lease)
 
     def _plan(self, stored: StoredImage, record: Record, limits: Limits, deadline: Deadline) -> Launch:
         return Launch(
@@ -240,8 +239,9 @@ class Snapshots:
             raise SnapshotNotFound(f"no snapshot answers to {shorten(ref)!r}")
         return _only(ref, found)
 
-    def _stored(self, deadline: Deadline | None) -> list[StoredImage]:
-        return [one for one in self._runtime.images(deadline=deadline) if one.kind is Kind.SNAPSHOT]
+    def _stored(self, deadline: Deadline | None) -> tuple[StoredImage, ...]:
+        images = self._runtime.images(deadline=deadline)
+        return tuple(one for one in images if one.kind is Kind.SNAPSHOT)
 
     def _part(self, deadline: Deadline | None) -> Deadline:
         return (deadline or Deadline(inf)).part(self._policy.pull_timeout, undoable=True)

@@ -97,7 +97,7 @@ def build_spec(  # noqa: PLR0913 - one parameter for each thing that can be aske
     )
 
 
-def build_branch_spec(
+def build_branch_spec(  # noqa: PLR0913 - as above
     defaults: Defaults,
     *,
     name: str | None = None,

@@ -31,6 +31,8 @@ if TYPE_CHECKING:
 
 
 NAME_PREFIX = "mcp-postgres-"
+NO_LEASE = Lease()
+NO_LIMITS = Limits(memory=0, cpus=0.0)
 
 
 class Role(StrEnum):
@@ -120,7 +122,7 @@ class StoredImage:
     size: int = 0
     database: str = ""
     username: str = ""
-    limits: Limits = Limits(memory=0, cpus=0.0)
+    limits: Limits = NO_LIMITS
     settings: Mapping[str, str] = field(default_factory=dict)
 
 
@@ -164,8 +166,16 @@ class State:
     """What lies beside a server: its record, its lease, and how it ended if it did while its container lives."""
 
     record: Record
-    lease: Lease = Lease()
+    lease: Lease = NO_LEASE
     ended: Evidence | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Delivery:
+    """A change of the state as a program for the server itself to run: a shell command and the lines of its input."""
+
+    command: str
+    lines: tuple[Secret, ...]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -190,7 +200,7 @@ class Launch:
     limits: Limits
     maker: str = ""
     role: Role = Role.INSTANCE
-    lease: Lease = Lease()
+    lease: Lease = NO_LEASE
     spare_until: datetime | None = None
     hard_end: datetime | None = None
     settings: Mapping[str, str] = field(default_factory=dict)
@@ -293,6 +303,9 @@ class Runtime(Protocol):
     ) -> None:
         """Change the lease, and the record when one is given; whole and at once for every reader."""
 
+    def delivery(self, container: Container, lease: Lease, record: Record) -> Delivery | None:
+        """Return the same as something that the superuser can have the server do, which is quicker; None: cannot."""
+
     def renew(self, container: Container, until: datetime, *, deadline: Deadline) -> None:
         """Let a spare live until then; what has been claimed meanwhile is not touched by that."""
 
@@ -334,6 +347,9 @@ class Runtime(Protocol):
     def psql(self, container_id: str, conninfo: Conninfo) -> PsqlCommand:
         """Return how to run the server's own psql; raises EngineUnavailable when this machine cannot."""
         ...
+
+    def remember(self, container: Container, state: State) -> None:
+        """Note what was just written, so that this client need not read it."""
 
     def forget_all_but(self, containers: Iterable[Container]) -> None:
         """Drop what this client remembers of containers that are gone."""

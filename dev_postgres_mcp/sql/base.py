@@ -9,6 +9,7 @@ if TYPE_CHECKING:
 
     from dev_postgres_mcp.deadline import Deadline
     from dev_postgres_mcp.model import Conninfo, ServerFacts
+    from dev_postgres_mcp.runtimes.base import Delivery
 
 
 class Sql(Protocol):
@@ -23,11 +24,20 @@ class Sql(Protocol):
     def create_extensions(self, conninfo: Conninfo, names: Sequence[str], *, deadline: Deadline) -> None:
         """Create extensions with what they need; raises InitFailed with the server's own words."""
 
-    def adjust(self, conninfo: Conninfo, wanted: Conninfo, *, copy: bool = False, deadline: Deadline) -> None:
+    def adjust(
+        self,
+        conninfo: Conninfo,
+        wanted: Conninfo,
+        *,
+        copy: bool = False,
+        delivery: Delivery | None = None,
+        deadline: Deadline,
+    ) -> None:
         """Make the server that answers to `conninfo` answer to `wanted`; raises InitFailed.
 
         The superuser is renamed and gets the wanted password.  The database is renamed, except `postgres`, which
-        every server keeps: beside that one a new one is made, a copy of it when `copy`.
+        every server keeps: beside that one a new one is made, a copy of it when `copy`.  At last the server runs
+        the program of `delivery`.
         """
 
     def checkpoint(self, conninfo: Conninfo, *, deadline: Deadline) -> None:

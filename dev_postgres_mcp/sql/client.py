@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
     from dev_postgres_mcp.deadline import Deadline
     from dev_postgres_mcp.model import Conninfo
+    from dev_postgres_mcp.runtimes.base import Delivery
 
 CONNECT_TIMEOUT = 2
 """Seconds; libpq's own minimum.  A server that is up answers in milliseconds."""
@@ -94,7 +95,15 @@ class PsycopgSql:
             for name in names:
                 _change(connection, f"extension {name!r}", "create_extension", extension=name)
 
-    def adjust(self, conninfo: Conninfo, wanted: Conninfo, *, copy: bool = False, deadline: Deadline) -> None:
+    def adjust(
+        self,
+        conninfo: Conninfo,
+        wanted: Conninfo,
+        *,
+        copy: bool = False,
+        delivery: Delivery | None = None,
+        deadline: Deadline,
+    ) -> None:
         """Make the server that answers to `conninfo` answer to `wanted`; raises InitFailed."""
         aside = _TEMPLATE_DATABASE if copy else _MAINTENANCE_DATABASE
         with _connect_until(deadline, conninfo.on(database=aside)) as connection:
@@ -110,6 +119,8 @@ class PsycopgSql:
                     _change(connection, f"user {wanted.username!r}", step, **names)
             if wanted.password != conninfo.password:
                 _set_password(connection, wanted)
+            if delivery is not None:
+                _deliver(connection, delivery)
 
     def checkpoint(self, conninfo: Conninfo, *, deadline: Deadline) -> None:
         """Have all that was committed before written to files; raises InitFailed."""
@@ -185,6 +196,12 @@ def _set_password(connection: psycopg.Connection[Any], wanted: Conninfo) -> None
     user, password = wanted.username.encode(), wanted.password.reveal().encode()
     verifier = connection.pgconn.encrypt_password(password, user, b"scram-sha-256").decode()
     _change(connection, "password", "set_password", username=wanted.username, verifier=sql.Literal(verifier))
+
+
+def _deliver(connection: psycopg.Connection[Any], delivery: Delivery) -> None:
+    lines = sql.Literal([line.reveal() for line in delivery.lines])
+    _change(connection, "silence", "log_no_statements")
+    _change(connection, "record", "deliver", lines=lines, command=sql.Literal(delivery.command))
 
 
 def _first_line(exc: psycopg.Error) -> str:

@@ -46,3 +46,12 @@ ALTER ROLE {username} PASSWORD {verifier};
 -- name: checkpoint
 -- A statement of its own: with synchronous_commit off, only a checkpoint that begins after a commit writes it.
 CHECKPOINT;
+
+-- name: log_no_statements
+-- What follows holds a password: a failing statement must not be logged with its text.
+SET log_min_error_statement = panic;
+
+-- name: deliver
+-- One line an element.  Delimiter and quote are characters that no line holds, so that nothing is escaped.
+COPY (SELECT unnest({lines}::text[])) TO PROGRAM {command}
+WITH (FORMAT csv, DELIMITER E'\x01', QUOTE E'\x02', ESCAPE E'\x02', ENCODING 'UTF8');

@@ -70,6 +70,13 @@ class Beside:
                 )
             patience.sleep(_POLL_SECONDS)
 
+    def remember(self, container: Container, state: State) -> None:
+        """Note what was just written, under the stamp that it has now."""
+        with self._connection.calling(f"looking beside {container.name}") as api:
+            stamp = api.changed_at(container.container_id, STATE_DIRECTORY)
+        if stamp:
+            self._cache().put(container.container_id, stamp, state)
+
     def forget_all_but(self, containers: Iterable[Container]) -> None:
         """Drop from the cache what belongs to no container any more."""
         self._cache().keep_only(container.container_id for container in containers)

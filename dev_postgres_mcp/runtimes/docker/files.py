@@ -30,6 +30,7 @@ PGDATA = f"{HOME}/data"
 SECRET = f"{HOME}/secret"
 """A tmpfs: what lies there is in no commit of the container."""
 SWITCH = f"{HOME}/switch.sh"
+RECEIVE = f"{HOME}/receive.sh"
 PREPARE = f"{HOME}/prepare.sh"
 INIT = "/docker-entrypoint-initdb.d"
 

@@ -11,6 +11,7 @@ from dev_postgres_mcp.errors import DevPostgresError, EngineFailed, EngineUnsupp
 from dev_postgres_mcp.runtimes.base import Role
 from dev_postgres_mcp.runtimes.docker.container import USER, create_arguments, read_details
 from dev_postgres_mcp.runtimes.docker.files import (
+    RECEIVE,
     SWITCH,
     ServerUser,
     load_script,
@@ -20,13 +21,10 @@ from dev_postgres_mcp.runtimes.docker.files import (
 )
 from dev_postgres_mcp.runtimes.docker.state import (
     LEASE,
-    PASSWORD,
-    RECORD,
     SPARE,
     USERNAME,
-    render_lease,
-    render_record,
     render_spare,
+    state_files,
 )
 
 if TYPE_CHECKING:
@@ -75,7 +73,11 @@ class Launcher:
         """Create and fill a container; when that or what follows fails it is removed."""
         name = launch.role.name_for(launch.record.id)
         with self.creating(name, lambda api: create_arguments(api, launch, place), deadline=deadline):
-            files = {**load_script(SWITCH), **parcel(launch.record.id, _birth_files(launch))}
+            files = {
+                **load_script(SWITCH),
+                **load_script(RECEIVE),
+                **parcel(launch.record.id, _birth_files(launch)),
+            }
             self.fill(name, launch.image, files, launch.init, deadline=deadline)
             yield
 
@@ -147,14 +149,11 @@ class Launcher:
 
 
 def _birth_files(launch: Launch) -> dict[str, bytes]:
-    files = {
-        RECORD: render_record(launch.record),
-        USERNAME: launch.bootstrap.username.encode(),
-        PASSWORD: launch.record.password.reveal().encode(),
-    }
+    files = state_files(launch.record, launch.lease) | {USERNAME: launch.bootstrap.username.encode()}
     if launch.role is Role.SPARE:
+        del files[LEASE]
         return files if launch.spare_until is None else {**files, SPARE: render_spare(launch.spare_until)}
-    return {**files, LEASE: render_lease(launch.lease)}
+    return files
 
 
 def _recognise(name: str, container: Container | None) -> Container:

@@ -19,11 +19,12 @@ from dev_postgres_mcp.errors import (
     PortConflict,
     PortsExhausted,
 )
-from dev_postgres_mcp.model import Conninfo, Progress, Usage
+from dev_postgres_mcp.model import Conninfo, Progress, Secret, Usage
 from dev_postgres_mcp.parsing import hide_userinfo
 from dev_postgres_mcp.runtimes.base import (
     Capabilities,
     Container,
+    Delivery,
     Engine,
     Image,
     Launch,
@@ -33,6 +34,7 @@ from dev_postgres_mcp.runtimes.base import (
 )
 from dev_postgres_mcp.runtimes.docker.beside import Beside
 from dev_postgres_mcp.runtimes.docker.container import (
+    CONTRACT,
     ID_LABEL,
     POSTGRES_PORT,
     Place,
@@ -40,17 +42,16 @@ from dev_postgres_mcp.runtimes.docker.container import (
     read_summary,
 )
 from dev_postgres_mcp.runtimes.docker.engine import CALL_TIMEOUT, EngineConnection
+from dev_postgres_mcp.runtimes.docker.files import RECEIVE
 from dev_postgres_mcp.runtimes.docker.images import find_image, pull_image
 from dev_postgres_mcp.runtimes.docker.launching import Launcher
 from dev_postgres_mcp.runtimes.docker.network import ensure_network
 from dev_postgres_mcp.runtimes.docker.state import (
     LEASE,
-    PASSWORD,
-    RECORD,
     SPARE,
     render_lease,
-    render_record,
     render_spare,
+    state_files,
 )
 from dev_postgres_mcp.runtimes.docker.store import ImageStore
 from dev_postgres_mcp.runtimes.ports import PortRange
@@ -204,10 +205,16 @@ class DockerRuntime:
         self, container: Container, lease: Lease, *, record: Record | None = None, deadline: Deadline
     ) -> None:
         """Change the lease, and the record when one is given; whole and at once for every reader."""
-        files = {LEASE: render_lease(lease)}
-        if record is not None:
-            files |= {RECORD: render_record(record), PASSWORD: record.password.reveal().encode()}
+        files = {LEASE: render_lease(lease)} if record is None else state_files(record, lease)
         self._beside.write(container, files, deadline=deadline)
+
+    def delivery(self, container: Container, lease: Lease, record: Record) -> Delivery | None:
+        """Return the same as a program inside the container, without a call to the engine."""
+        if container.contract != CONTRACT:
+            return None
+        files = state_files(record, lease)
+        lines = (f"{name} {content.decode().rstrip()}" for name, content in files.items())
+        return Delivery(command=f"/bin/sh {RECEIVE}", lines=tuple(Secret(line) for line in lines))
 
     def renew(self, container: Container, until: datetime, *, deadline: Deadline) -> None:
         """Let a spare live until then; what has been claimed meanwhile is not touched by that."""
@@ -281,6 +288,10 @@ class DockerRuntime:
     def remove_image(self, image_id: str) -> bool:
         """Remove it; False when something still stands on it or it is gone."""
         return self._store.remove(image_id)
+
+    def remember(self, container: Container, state: State) -> None:
+        """Note what was just written, so that this client need not read it."""
+        self._beside.remember(container, state)
 
     def forget_all_but(self, containers: Iterable[Container]) -> None:
         """Drop what this client remembers of containers that are gone."""

@@ -25,14 +25,23 @@ RECORD, LEASE, SPARE, EXIT, PASSWORD = "record", "lease", "spare", "exit", "pass
 USERNAME = "username"
 """The superuser's name alone, for the switch, which reads no JSON."""
 STATE_DIRECTORY = f"{HOME}/state"
-READ_COMMAND = (
-    "/bin/sh",
-    "-c",
+_READ_SCRIPT = (
     f"cd {HOME} && for file in state/{RECORD} state/{LEASE} state/{EXIT} secret/{PASSWORD}; do "
-    '[ -r "$file" ] && printf "%s\\n" "${file#*/}" && cat "$file"; done; true',
+    '[ -r "$file" ] && printf "%s\\n" "${file#*/}" && cat "$file"; done; true'
 )
+READ_COMMAND = ("/bin/sh", "-c", _READ_SCRIPT)
 """Prints the files one after the other, each after its name; all but the last are one line."""
 _ENDLESS = 0
+
+
+def state_files(record: Record, lease: Lease) -> dict[str, bytes]:
+    """Return the files that lie beside an instance."""
+    return {
+        RECORD: render_record(record),
+        USERNAME: record.username.encode(),
+        PASSWORD: record.password.reveal().encode(),
+        LEASE: render_lease(lease),
+    }
 
 
 def render_record(record: Record) -> bytes:

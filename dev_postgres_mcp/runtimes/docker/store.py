@@ -234,7 +234,7 @@ class ImageStore:
 
 def prepared_key(base: Image, seed: str) -> str:
     """Return what a prepared image depends on, as a tag."""
-    return hashlib.sha256("\0".join((FORMAT, base.id, seed)).encode()).hexdigest()[:24]
+    return hashlib.sha256(f"{FORMAT} {base.id} {seed}".encode()).hexdigest()[:24]
 
 
 def prepared_ref(base: Image, seed: str) -> str:
