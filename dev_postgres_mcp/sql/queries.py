@@ -1,4 +1,4 @@
-"""Reads `queries.sql`: each statement under its name, kept as SQL."""
+"""Reads the `.sql` files beside it: each statement under its name, kept as SQL."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ _NAME = re.compile(r"^-- name: (\w+)$", re.MULTILINE)
 
 
 @cache
-def load_queries() -> dict[str, str]:
-    """Return every statement of the file by name, comments included."""
-    text = files("dev_postgres_mcp.sql").joinpath("queries.sql").read_text(encoding="utf-8")
+def load_queries(file: str = "queries.sql") -> dict[str, str]:
+    """Return every statement of a file by name, comments included."""
+    text = files("dev_postgres_mcp.sql").joinpath(file).read_text(encoding="utf-8")
     _, *parts = _NAME.split(text)
     return {name: body.strip() for name, body in zip(parts[::2], parts[1::2], strict=True)}
