@@ -1,16 +1,19 @@
 """Where a test plays: an app on the in-memory world, or on a real engine, with the same handles on both.
 
 A stage makes what tests need and puts away what they leave.  Everything it starts carries the stage's own
-session in its owner label, so that whatever else runs on the engine is never touched.
+session as its maker, so that whatever else runs on the engine is never touched.
 """
 
 from __future__ import annotations
 
 import os
+import tempfile
 import threading
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
 from math import inf
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 import docker
@@ -20,12 +23,14 @@ from dev_postgres_mcp.app import App, assemble_app, docker_options
 from dev_postgres_mcp.deadline import Deadline
 from dev_postgres_mcp.errors import DevPostgresError
 from dev_postgres_mcp.instances import build_spec
-from dev_postgres_mcp.instances.manager import plan_launch
+from dev_postgres_mcp.instances.creation import plan_launch
 from dev_postgres_mcp.model import Limits, Owner, Secret
 from dev_postgres_mcp.parsing import new_id
 from dev_postgres_mcp.runtimes.base import Bootstrap, Image, Launch, Record
 from dev_postgres_mcp.runtimes.docker import DockerRuntime
 from dev_postgres_mcp.runtimes.docker.container import LABEL
+from dev_postgres_mcp.runtimes.docker.files import PGDATA
+from dev_postgres_mcp.runtimes.docker.state import STATE_DIRECTORY
 from dev_postgres_mcp.runtimes.memory import MemoryRuntime, MemorySql, MemoryWorld
 from dev_postgres_mcp.settings import Settings, read_surroundings
 from dev_postgres_mcp.sql.client import PsycopgSql
@@ -40,8 +45,11 @@ if TYPE_CHECKING:
 
 MEGABYTE = 1024**2
 PORTS = range(15432, 25433)
+_TEST_REPOSITORY = "dev-postgres-mcp-tests"
 ABSENT_IMAGE = "dev-postgres-mcp.invalid/none:17"
 """No engine has it and, by RFC 2606, no registry answers at that name."""
+HERE = "here"
+"""The machine on which most processes of a test run."""
 ROOMY = {"max_instances": 10_000, "max_total_memory": 1024**5}
 """Ceilings that other people's instances on a shared engine do not fill."""
 
@@ -56,12 +64,19 @@ class Stage(Protocol):
     @property
     def sql(self) -> Sql: ...
 
-    def runtime(self, ports: range = PORTS) -> Runtime:
-        """Return a runtime that shares nothing with others but the engine, as another process would."""
+    def runtime(self, ports: range = PORTS, *, client: str = HERE) -> Runtime:
+        """Return a runtime that shares nothing with others of its client but the disk, as another process would.
+
+        With another `client` it shares nothing with the others but the engine.
+        """
+        ...
+
+    def add_base(self) -> str:
+        """Return the name of a local base image that only this stage uses."""
         ...
 
     def kill(self, container_id: str) -> None:
-        """End the server by force."""
+        """End the server inside a container by force; returns when that is noted beside it."""
 
     def pause(self, container_id: str) -> None:
         """Freeze the server."""
@@ -70,11 +85,11 @@ class Stage(Protocol):
         """Put away what is left of this stage."""
 
 
-def build_app(stage: Stage, *, ports: range = PORTS, **settings: Any) -> App:
+def build_app(stage: Stage, *, ports: range = PORTS, client: str = HERE, **settings: Any) -> App:
     """Return an app on a runtime of its own; `settings` override the defaults."""
     return assemble_app(
         Settings(**{"version": stage.version, **ROOMY, **settings}),
-        runtime=stage.runtime(ports),
+        runtime=stage.runtime(ports, client=client),
         sql=stage.sql,
         owner=owner_of(stage),
     )
@@ -87,7 +102,7 @@ def owner_of(stage: Stage) -> Owner:
 
 def owned(stage: Stage, runtime: Runtime) -> tuple[Container, ...]:
     """Return what `runtime` lists of this stage's own."""
-    return tuple(container for container in runtime.list() if container.owner.session == stage.session)
+    return tuple(container for container in runtime.list() if container.maker == stage.session)
 
 
 def build_launch(stage: Stage, runtime: Runtime, **asked: Any) -> Launch:
@@ -95,12 +110,12 @@ def build_launch(stage: Stage, runtime: Runtime, **asked: Any) -> Launch:
     spec: InstanceSpec = build_spec(build_app(stage).defaults, **asked)
     image = runtime.find_image(spec.image)
     assert image is not None, f"{spec.image} is not there: `make engine` makes it"
-    return plan_launch(spec, image, patience=60.0)
+    return replace(plan_launch(spec, image, patience=60.0), maker=stage.session)
 
 
 def some_launch(**changes: Any) -> Launch:
     """Return a launch of nothing in particular, for what is pure."""
-    record = Record(id=new_id(), name="shop", database="db", username="me", password=Secret("s3cret-of-mine"))
+    record = some_record()
     given: dict[str, Any] = {
         "record": record,
         "bootstrap": Bootstrap(database=record.database, username=record.username),
@@ -110,6 +125,19 @@ def some_launch(**changes: Any) -> Launch:
         "limits": Limits(memory=512 * MEGABYTE, cpus=1.0),
     }
     return Launch(**(given | changes))
+
+
+def some_record(**changes: Any) -> Record:
+    """Return a record of nothing in particular."""
+    given: dict[str, Any] = {
+        "id": new_id(),
+        "name": "shop",
+        "database": "db",
+        "username": "me",
+        "password": Secret("s3cret-of-mine"),
+        "created_at": datetime.now(UTC),
+    }
+    return Record(**(given | changes))
 
 
 def patience() -> Deadline:
@@ -154,8 +182,13 @@ class MemoryStage:
     def sql(self) -> Sql:
         return MemorySql(self.world)
 
-    def runtime(self, ports: range = PORTS) -> Runtime:
+    def runtime(self, ports: range = PORTS, *, client: str = HERE) -> Runtime:
         return MemoryRuntime(self.world, ports)
+
+    def add_base(self) -> str:
+        ref = f"{self.session}:{self.version}"
+        self.world.renew_image(ref)
+        return ref
 
     def kill(self, container_id: str) -> None:
         self.world.kill(container_id)
@@ -178,6 +211,8 @@ class DockerStage:
 
     def __post_init__(self) -> None:
         self._runtimes: list[DockerRuntime] = []
+        self._bases: list[str] = []
+        self._disk = tempfile.TemporaryDirectory(prefix="dpm-", ignore_cleanup_errors=True)
         first = self.runtime()
         self.api = docker.APIClient(base_url=first.engine().address, version="auto")
 
@@ -185,40 +220,64 @@ class DockerStage:
     def sql(self) -> Sql:
         return PsycopgSql()
 
-    def runtime(self, ports: range = PORTS) -> DockerRuntime:
-        runtime = DockerRuntime(_with_ports(self.options, ports))
+    def runtime(self, ports: range = PORTS, *, client: str = HERE) -> DockerRuntime:
+        directory = Path(self._disk.name) / client
+        runtime = DockerRuntime(replace(self.options, ports=ports, state_directory=directory))
         self._runtimes.append(runtime)
         return runtime
 
+    def add_base(self) -> str:
+        """Return the name of an image like the official one, under an id of its own."""
+        created = self.api.create_container(f"postgres:{self.version}", labels=self._mark)
+        repository = f"{_TEST_REPOSITORY}/{self.session}"
+        labels = {**self._mark, "tests.number": str(len(self._bases))}
+        self.api.commit(created["Id"], repository=repository, tag=self.version, conf={"Labels": labels})
+        self._bases.append(f"{repository}:{self.version}")
+        return self._bases[-1]
+
     def kill(self, container_id: str) -> None:
-        self.api.kill(container_id)
-        self.api.wait(container_id)
+        self.run(container_id, f"kill -9 $(head -n 1 {PGDATA}/postmaster.pid)")
+        self.run(container_id, f"until [ -e {STATE_DIRECTORY}/exit ]; do sleep 0.01; done")
+
+    def run(self, container_id: str, script: str) -> str:
+        """Run a shell script inside, as the server's own user, and return what it prints."""
+        command = self.api.exec_create(container_id, ["/bin/sh", "-c", script])["Id"]
+        output = bytes(self.api.exec_start(command)).decode()
+        assert self.api.exec_inspect(command)["ExitCode"] == 0, output
+        return output
 
     def pause(self, container_id: str) -> None:
         self.api.pause(container_id)
 
     def add_foreign(self, *, name: str = "", labels: dict[str, str] | None = None) -> str:
         """Create, and do not start, a container that is not ours; return its id."""
-        mark = {"tests.session": self.session}
         created = self.api.create_container(
-            f"postgres:{self.version}", name=name or None, labels={**(labels or {}), **mark}
+            f"postgres:{self.version}", name=name or None, labels={**(labels or {}), **self._mark}
         )
         return str(created["Id"])
 
     def close(self) -> None:
         """Remove by id what carries this stage's session, then let go of the engine."""
-        for label in (f"{LABEL}owner.session={self.session}", f"tests.session={self.session}"):
+        maker, mark = f"{LABEL}maker={self.session}", f"tests.session={self.session}"
+        for label in (maker, mark):
             for found in self.api.containers(all=True, filters={"label": label}):
                 with suppress(docker.errors.NotFound):
                     self.api.remove_container(found["Id"], v=True, force=True)
+        # What a base of ours was prepared into inherits its label, and what is frozen its maker's; children first.
+        for label in (maker, mark):
+            images = self.api.images(filters={"label": label})
+            for image in sorted(images, key=lambda image: image["Created"], reverse=True):
+                with suppress(docker.errors.APIError):
+                    self.api.remove_image(image["Id"], force=True)
         self.api.close()
         for runtime in self._runtimes:
             with suppress(DevPostgresError):
                 runtime.close()
+        self._disk.cleanup()
 
-
-def _with_ports(options: DockerOptions, ports: range) -> DockerOptions:
-    return replace(options, ports=ports)
+    @property
+    def _mark(self) -> dict[str, str]:
+        return {"tests.session": self.session}
 
 
 def edit_container(world: MemoryWorld, container_id: str, **changes: Any) -> None:
@@ -229,7 +288,7 @@ def edit_container(world: MemoryWorld, container_id: str, **changes: Any) -> Non
 
 def open_docker_stage(settings: Settings) -> Iterator[DockerStage]:
     """Yield the stage over the engine of this machine; no engine is a failure, never a skip."""
-    options = replace(docker_options(settings, read_surroundings()), ports=PORTS)
+    options = docker_options(settings, read_surroundings())
     try:
         stage = DockerStage(options, version=os.environ.get("POSTGRES_TEST_VERSION", "17"))
     except DevPostgresError as exc:
