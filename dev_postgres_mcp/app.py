@@ -15,15 +15,18 @@ from dev_postgres_mcp.instances.pool import Keeper, WarmPool
 from dev_postgres_mcp.instances.quota import Quota
 from dev_postgres_mcp.instances.snapshots import Snapshots
 from dev_postgres_mcp.instances.sweeping import Sweeper
+from dev_postgres_mcp.instances.trials import Trials
 from dev_postgres_mcp.model import Limits, Owner, Secret
 from dev_postgres_mcp.runtimes.docker import DockerEnvironment, DockerOptions, DockerRuntime
 from dev_postgres_mcp.settings import read_surroundings
 from dev_postgres_mcp.sql.client import PsycopgSql
+from dev_postgres_mcp.sql.script_client import PsycopgScriptSql
 
 if TYPE_CHECKING:
     from dev_postgres_mcp.runtimes.base import Runtime
     from dev_postgres_mcp.settings import Settings, Surroundings
     from dev_postgres_mcp.sql.base import Sql
+    from dev_postgres_mcp.sql.script_base import ScriptSql
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -32,6 +35,7 @@ class App:
 
     manager: InstanceManager
     snapshots: Snapshots
+    trials: Trials
     images: PreparedImages
     pool: WarmPool
     sweeper: Sweeper
@@ -68,7 +72,9 @@ def build_app(settings: Settings, *, session: str, program: str) -> App:
     return assemble_app(settings, runtime=runtime, sql=PsycopgSql(), owner=owner)
 
 
-def assemble_app(settings: Settings, *, runtime: Runtime, sql: Sql, owner: Owner) -> App:
+def assemble_app(
+    settings: Settings, *, runtime: Runtime, sql: Sql, owner: Owner, script_sql: ScriptSql | None = None
+) -> App:
     """Return the program on any runtime; tests give it the in-memory one."""
     quota = Quota(max_instances=settings.max_instances, max_memory=settings.max_total_memory)
     policy = Policy(
@@ -92,9 +98,11 @@ def assemble_app(settings: Settings, *, runtime: Runtime, sql: Sql, owner: Owner
         size=settings.pool_size,
         memory_share=settings.pool_memory_share,
     )
+    snapshots = Snapshots(runtime, sql, policy, manager=manager, creator=creator)
     return App(
         manager=manager,
-        snapshots=Snapshots(runtime, sql, policy, manager=manager, creator=creator),
+        snapshots=snapshots,
+        trials=Trials(manager, snapshots, script_sql or PsycopgScriptSql()),
         images=PreparedImages(runtime, policy, creator=creator),
         pool=pool,
         sweeper=sweeper,

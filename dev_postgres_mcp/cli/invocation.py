@@ -34,13 +34,19 @@ class Invocation:
         return loaded
 
     @contextmanager
-    def app(self, program: str, *, session: str = "shell") -> Iterator[App]:
-        """Yield the program, ready to call verbs; touches no engine by itself."""
+    def app(self, program: str, *, session: str = "shell", serving: bool = False) -> Iterator[App]:
+        """Yield the program, ready to call verbs; touches no engine by itself.
+
+        When it is `serving`, instances end sooner without a client: nobody sees what an agent forgets.
+        """
         from dev_postgres_mcp.app import build_app
         from dev_postgres_mcp.settings import ignore_libpq_environment
 
         ignore_libpq_environment()
-        app = build_app(self.load().settings, session=session, program=program)
+        settings = self.load().settings
+        if serving:
+            settings = settings.model_copy(update={"idle_timeout": settings.mcp_idle_timeout})
+        app = build_app(settings, session=session, program=program)
         try:
             yield app
         finally:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 import sys
+from enum import StrEnum
 from typing import Annotated
 
 import typer
@@ -21,15 +22,31 @@ mcp_app = typer.Typer(
 )
 
 
-@mcp_app.command("serve", epilog="\b\nExample:\n  dev-postgres-mcp mcp serve")
-def serve(context: typer.Context) -> None:
+class OnExit(StrEnum):
+    """What becomes of a session's instances when the server ends."""
+
+    KEEP = "keep"
+    DROP = "drop"
+
+
+@mcp_app.command(
+    "serve",
+    epilog="\b\nExamples:\n  dev-postgres-mcp mcp serve\n  dev-postgres-mcp mcp serve --on-exit drop",
+)
+def serve(
+    context: typer.Context,
+    *,
+    on_exit: Annotated[
+        OnExit, typer.Option(help="Keep this session's instances until their leases end, or drop them.")
+    ] = OnExit.KEEP,
+) -> None:
     """Serve the tools over stdin and stdout until stdin ends or a signal comes; logs go to stderr."""
     from dev_postgres_mcp.parsing import new_id
-    from dev_postgres_mcp.server import Workers, build_server, serve_stdio
+    from dev_postgres_mcp.server import Session, Workers, build_server, serve_stdio
 
-    with invocation_of(context).app("mcp serve", session=f"mcp-{new_id()}") as app:
-        workers = Workers()
-        serve_stdio(build_server(app, workers), workers)
+    with invocation_of(context).app("mcp serve", session=f"mcp-{new_id()}", serving=True) as app:
+        workers, session = Workers(), Session(app, drop_on_exit=on_exit is OnExit.DROP)
+        serve_stdio(build_server(app, workers, session), workers, session)
 
 
 @mcp_app.command(

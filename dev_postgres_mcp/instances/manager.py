@@ -18,6 +18,7 @@ from dev_postgres_mcp.instances.lookup import find_container
 from dev_postgres_mcp.instances.quota import instances_of, sum_memory
 from dev_postgres_mcp.model import Drop, Health, Instance, InstanceList, Lease, Outcome, Progress
 from dev_postgres_mcp.parsing import parse_duration, render_duration
+from dev_postgres_mcp.runtimes.base import Kind
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -183,6 +184,10 @@ class InstanceManager:
 
     def _drop_one(self, ref: str, container: Container | None) -> Drop:
         removed = container is not None and self._runtime.remove(container.container_id)
+        if container is not None and container.image_kind is Kind.BRANCH:
+            # Made for this branch alone; where a branch of it still stands on it, a sweep comes back to it.
+            with suppress(EngineFailed):
+                self._runtime.remove_image(container.image_id)
         return Drop(
             ref=ref,
             id=container.id if container is not None else "",

@@ -230,6 +230,7 @@ class Container:
     limits: Limits
     settings: Mapping[str, str] = field(default_factory=dict)
     maker: str = ""
+    image_kind: Kind | None = None
     contract: str = ""
     user: str = ""
     evidence: Evidence | None = None

@@ -63,6 +63,42 @@ Init = Annotated[
         "once before the server is ready."
     ),
 ]
+Ttl = Annotated[
+    str | None,
+    _TEXT,
+    Field(description="Lifetime from now, such as 90s, 8h or 2d; none: as long as is allowed. Default 24h."),
+]
+IdleTimeout = Annotated[
+    str | None,
+    _TEXT,
+    Field(
+        description="Ends after this time without a connected client, such as 30m; none: never. Default 2h."
+    ),
+]
+Seed = Annotated[
+    str | None,
+    _TEXT,
+    Field(description="Name of a seed, a prepared image with data in it, to start from."),
+]
+BranchSource = Annotated[
+    str,
+    Field(min_length=1, max_length=256, description="An instance (id, prefix or name) or a snapshot's name."),
+]
+SnapshotRef = Annotated[str, Field(min_length=1, max_length=256, description="The snapshot: its name or id.")]
+SnapshotName = Annotated[
+    str | None,
+    _TEXT,
+    Field(description="Name to find it again, such as before-migration; else one is made up."),
+]
+SnapshotTtl = Annotated[
+    str | None, _TEXT, Field(description="How long it is kept, such as 12h, 7d or none. Default 7d.")
+]
+Script = Annotated[
+    str | None, _TEXT, Field(description="The migration: one or many SQL statements. Give this or `file`.")
+]
+ScriptFile = Annotated[
+    str | None, _TEXT, Field(description="Path on this machine of a file with the SQL, instead of `sql`.")
+]
 Labels = Annotated[
     dict[str, str], Field(description="Labels to keep with the instance, such as a task or branch.")
 ]

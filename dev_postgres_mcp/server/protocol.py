@@ -21,6 +21,14 @@ if TYPE_CHECKING:
 
 log = structlog.get_logger(__name__)
 
+LOOKS = {
+    "read_only_hint": True,
+    "destructive_hint": False,
+    "idempotent_hint": True,
+    "open_world_hint": False,
+}
+"""A tool that changes nothing and reaches nothing but the engine."""
+
 
 class StrictServer(MCPServer[None]):
     """An MCPServer whose errors tell the model what to do next and never repeat a value that was sent."""

@@ -19,6 +19,7 @@ import structlog
 if TYPE_CHECKING:
     from mcp.server import MCPServer
 
+    from dev_postgres_mcp.server.session import Session
     from dev_postgres_mcp.server.workers import Workers
 
 log = structlog.get_logger(__name__)
@@ -27,39 +28,41 @@ DRAIN_SECONDS = 5.0
 """Longest wait for running verbs to undo what they began; usual is a fraction of a second."""
 
 
-def serve_stdio(server: MCPServer[None], workers: Workers) -> None:
+def serve_stdio(server: MCPServer[None], workers: Workers, session: Session) -> None:
     """Serve until stdin ends or a signal comes, then undo what is under way.  Does not return."""
     try:
-        _serve_until_eof(server, workers)
+        _serve_until_eof(server, workers, session)
     except BaseException:
         log.exception("the server failed")
-        _end(workers, 1)
-    _end(workers, 0)
+        _end(workers, session, 1)
+    _end(workers, session, 0)
 
 
-def _serve_until_eof(server: MCPServer[None], workers: Workers) -> None:
+def _serve_until_eof(server: MCPServer[None], workers: Workers, session: Session) -> None:
     try:
-        anyio.run(_serve, server, workers)
+        anyio.run(_serve, server, workers, session)
     except* BrokenPipeError:
         log.info("the client has gone without closing our stdin first")
 
 
-async def _serve(server: MCPServer[None], workers: Workers) -> None:
+async def _serve(server: MCPServer[None], workers: Workers, session: Session) -> None:
     async with anyio.create_task_group() as tasks:
         if sys.platform != "win32":
-            tasks.start_soon(_watch_signals, workers)
+            tasks.start_soon(_watch_signals, workers, session)
+        session.begin()
         await server.run_stdio_async()
         tasks.cancel_scope.cancel()
 
 
-async def _watch_signals(workers: Workers) -> None:
+async def _watch_signals(workers: Workers, session: Session) -> None:
     with anyio.open_signal_receiver(signal.SIGTERM, signal.SIGINT, signal.SIGHUP) as signals:
         async for number in signals:
             # On a thread of its own: verbs that report progress need the event loop to go on.
-            threading.Thread(target=_end, args=(workers, 128 + number), daemon=True).start()
+            threading.Thread(target=_end, args=(workers, session, 128 + number), daemon=True).start()
 
 
-def _end(workers: Workers, code: int) -> None:
+def _end(workers: Workers, session: Session, code: int) -> None:
     workers.drain(DRAIN_SECONDS)
+    session.end()
     logging.shutdown()
     os._exit(code)

@@ -13,7 +13,7 @@ from docker.types import LogConfig
 
 from dev_postgres_mcp.errors import ImageUnsuitable
 from dev_postgres_mcp.model import Endpoint, Evidence, Limits
-from dev_postgres_mcp.runtimes.base import Bootstrap, Container, Role
+from dev_postgres_mcp.runtimes.base import Bootstrap, Container, Kind, Role
 from dev_postgres_mcp.runtimes.docker.files import HOME, INIT, PGDATA, PREPARE, SECRET, SWITCH
 from dev_postgres_mcp.runtimes.docker.state import PASSWORD
 
@@ -200,6 +200,7 @@ def _read(labels: Mapping[str, str], names: list[str], host: str, **seen: Any) -
             limits=Limits(memory=int(labels[f"{LABEL}memory"]), cpus=float(labels[f"{LABEL}cpus"])),
             settings=read_settings(labels),
             maker=labels.get(f"{LABEL}maker", ""),
+            image_kind=Kind(kind) if (kind := labels.get(KIND_LABEL)) else None,
             contract=labels.get(f"{LABEL}contract", ""),
             user=labels.get(USER_LABEL, ""),
             **seen,

@@ -1,28 +1,20 @@
-"""The one wire shape that all faces share: MCP `structuredContent`, `--format json`, later HTTP.
-
-Sizes in bytes, durations in seconds, times as ISO 8601 in UTC.
-"""
+"""Instances, their health, and what looks at the program itself, as every face shows them."""
 
 from __future__ import annotations
 
 from datetime import datetime
 from typing import TYPE_CHECKING, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
 from dev_postgres_mcp.instances.diagnosis import Finding, Verdict
 from dev_postgres_mcp.model import Drop, Evidence, Health, Instance, InstanceList, Owner
+from dev_postgres_mcp.views.base import View
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
 StatusText = Literal["pending", "starting", "ready", "unhealthy", "exited", "lost"]
-
-
-class View(BaseModel):
-    """Frozen, and strict about its own fields."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
 
 class OwnerView(View):
