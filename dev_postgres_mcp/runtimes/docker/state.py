@@ -16,7 +16,7 @@ from dev_postgres_mcp.errors import InvalidInput
 from dev_postgres_mcp.model import Evidence, Lease, Owner, Secret
 from dev_postgres_mcp.parsing import check_display_name, check_name, check_password
 from dev_postgres_mcp.runtimes.base import Record, State
-from dev_postgres_mcp.runtimes.docker.files import HOME
+from dev_postgres_mcp.runtimes.docker.files import HOME, MAX_READ_BYTES
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -27,11 +27,13 @@ USERNAME = "username"
 STATE_DIRECTORY = f"{HOME}/state"
 _READ_SCRIPT = (
     f"cd {HOME} && for file in state/{RECORD} state/{LEASE} state/{EXIT} secret/{PASSWORD}; do "
-    '[ -r "$file" ] && printf "%s\\n" "${file#*/}" && cat "$file"; done; true'
+    f'[ -f "$file" ] && [ -r "$file" ] && printf "%s\\n" "${{file#*/}}" && head -c {MAX_READ_BYTES} "$file"; done; true'
 )
 READ_COMMAND = ("/bin/sh", "-c", _READ_SCRIPT)
 """Prints the files one after the other, each after its name; all but the last are one line."""
 _ENDLESS = 0
+_MAX_DIGITS = 18
+"""What the switch can count with."""
 
 
 def state_files(record: Record, lease: Lease) -> dict[str, bytes]:
@@ -75,8 +77,8 @@ def parse_state(output: bytes, instance_id: str) -> State | None:
 def parse_lease(content: bytes) -> Lease:
     """Return the lease in a file's content; no end where there is no number."""
     match content.split():
-        case [expires, idle] if expires.isdigit() and idle.isdigit():
-            return Lease(expires_at=_moment(int(expires)), idle_timeout=float(int(idle)) or None)
+        case [expires, idle] if _is_count(expires) and _is_count(idle):
+            return Lease(expires_at=_moment(int(expires)), idle_timeout=float(idle) or None)
     return Lease()
 
 
@@ -107,7 +109,7 @@ def _parse_record(content: bytes, password: str) -> Record | None:
             owner=Owner(**{key: _text(value) for key, value in owner.items()}),
             labels={_text(key): _text(value) for key, value in labels.items()},
         )
-    except (ValueError, KeyError, TypeError, AttributeError, InvalidInput):
+    except (ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError, InvalidInput):
         return None
 
 
@@ -126,9 +128,13 @@ def _text(value: object) -> str:
 
 def _parse_exit(content: bytes) -> Evidence | None:
     match content.split():
-        case [code, moment, kills] if code.isdigit() and moment.isdigit() and kills.isdigit():
+        case [code, moment, kills] if _is_count(code) and _is_count(moment) and _is_count(kills):
             return Evidence(exit_code=int(code), oom_killed=int(kills) > 0, finished_at=_moment(int(moment)))
     return None
+
+
+def _is_count(text: bytes) -> bool:
+    return text.isdigit() and len(text) <= _MAX_DIGITS
 
 
 def _moment(seconds: int) -> datetime | None:
