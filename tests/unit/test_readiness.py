@@ -30,9 +30,9 @@ def container(memory_stage: MemoryStage) -> Container:
 
 def wait(stage: MemoryStage, container: Container, deadline: Deadline, *, with_init: bool = False) -> None:
     runtime = stage.runtime()
-    record = runtime.read_record(container.container_id)
-    assert record is not None
-    conninfo = record.conninfo(container.endpoint)
+    state = runtime.read_state(container)
+    assert state is not None
+    conninfo = state.record.conninfo(container.endpoint)
     wait_ready(runtime, stage.sql, container.container_id, conninfo, with_init=with_init, deadline=deadline)
 
 
@@ -86,15 +86,15 @@ def test_a_container_that_somebody_removed_is_not_waited_for(
     memory_stage: MemoryStage, world: MemoryWorld, container: Container
 ) -> None:
     runtime = memory_stage.runtime()
-    record = runtime.read_record(container.container_id)
-    assert record is not None
+    state = runtime.read_state(container)
+    assert state is not None
     runtime.remove(container.container_id)
     with pytest.raises(InstanceNotFound):
         wait_ready(
             runtime,
             memory_stage.sql,
             container.container_id,
-            record.conninfo(container.endpoint),
+            state.record.conninfo(container.endpoint),
             with_init=False,
             deadline=patience(),
         )
