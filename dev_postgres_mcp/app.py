@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import time
+from contextlib import suppress
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -14,7 +16,7 @@ from dev_postgres_mcp.instances.observation import Observer
 from dev_postgres_mcp.instances.pool import Keeper, WarmPool
 from dev_postgres_mcp.instances.quota import Quota
 from dev_postgres_mcp.instances.snapshots import Snapshots
-from dev_postgres_mcp.instances.sweeping import Sweeper
+from dev_postgres_mcp.instances.sweeping import Sweeper, sweep_quietly
 from dev_postgres_mcp.instances.trials import Trials
 from dev_postgres_mcp.model import Limits, Owner, Secret
 from dev_postgres_mcp.runtimes.docker import DockerEnvironment, DockerOptions, DockerRuntime
@@ -27,6 +29,9 @@ if TYPE_CHECKING:
     from dev_postgres_mcp.settings import Settings, Surroundings
     from dev_postgres_mcp.sql.base import Sql
     from dev_postgres_mcp.sql.script_base import ScriptSql
+
+
+SWEEP_SECONDS = 60.0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -44,6 +49,7 @@ class App:
     defaults: Defaults
     quota: Quota
     settings: Settings
+    swept_file: Path | None = None
 
     def diagnose(self) -> tuple[Finding, ...]:
         """Look at what a create with the defaults would meet."""
@@ -53,6 +59,18 @@ class App:
             ports=self.settings.port_range,
             quota=self.quota,
         )
+
+    def sweep_if_due(self) -> None:
+        """Sweep the engine quietly, at most once a minute on this machine."""
+        file = self.swept_file
+        if file is None:
+            return
+        with suppress(OSError):
+            if file.exists() and time.time() - file.stat().st_mtime < SWEEP_SECONDS:
+                return
+            file.parent.mkdir(parents=True, exist_ok=True)
+            file.touch()
+            sweep_quietly(self.sweeper)
 
     def close(self) -> None:
         """Let go of the engine."""
@@ -69,7 +87,8 @@ def build_app(settings: Settings, *, session: str, program: str) -> App:
         cwd=surroundings.cwd,
         process=f"{surroundings.host}:{surroundings.pid} {program}",
     )
-    return assemble_app(settings, runtime=runtime, sql=PsycopgSql(), owner=owner)
+    app = assemble_app(settings, runtime=runtime, sql=PsycopgSql(), owner=owner)
+    return replace(app, swept_file=surroundings.state_directory / "swept")
 
 
 def assemble_app(

@@ -8,13 +8,32 @@ import subprocess
 import sys
 from typing import TYPE_CHECKING
 
-from dev_postgres_mcp.errors import EngineUnavailable
+from dev_postgres_mcp.errors import EngineUnavailable, InvalidInput
 from dev_postgres_mcp.settings import child_environment
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
+    from dev_postgres_mcp.deadline import Deadline
     from dev_postgres_mcp.runtimes.base import PsqlCommand
+
+
+def run_command(words: Sequence[str], variables: Mapping[str, str], deadline: Deadline) -> int:
+    """Run a command with `variables` in its environment and return its exit code, 128 + n for signal n.
+
+    A terminal gives Ctrl-C to both of us; any other signal that cancels `deadline` is passed on as SIGTERM.
+    """
+    if not words:
+        raise InvalidInput("there is no command to run", hint="write it after `--`")
+    try:
+        child = subprocess.Popen(words, env=child_environment(variables))
+    except OSError as exc:
+        raise InvalidInput(
+            f"{words[0]} cannot be run: {exc.strerror}", hint="name a program on PATH"
+        ) from exc
+    with deadline.on_cancel(child.terminate):
+        code = child.wait()
+    return code if code >= 0 else 128 - code
 
 
 def run_psql(command: PsqlCommand, arguments: Sequence[str]) -> int:

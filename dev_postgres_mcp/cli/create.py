@@ -9,7 +9,13 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from dev_postgres_mcp.cli.invocation import invocation_of
-from dev_postgres_mcp.cli.options import InstanceFormat, InstanceFormatOption, QuietOption
+from dev_postgres_mcp.cli.options import (
+    IdleTimeout,
+    InstanceFormat,
+    InstanceFormatOption,
+    QuietOption,
+    Ttl,
+)
 from dev_postgres_mcp.cli.progress import ProgressTalk
 from dev_postgres_mcp.cli.render import show_instance
 from dev_postgres_mcp.cli.signals import run_undoable
@@ -29,6 +35,7 @@ Examples:
   dev-postgres-mcp postgres create --version 16 --name shop-tests --memory 1g
   dev-postgres-mcp postgres create --image pgvector/pgvector:pg17 --extension vector
   dev-postgres-mcp postgres create --init schema.sql -c work_mem=64MB
+  dev-postgres-mcp postgres create --ttl 2h --idle-timeout 30m
   DATABASE_URL=$(dev-postgres-mcp postgres create --format url)
   eval "$(dev-postgres-mcp postgres create --format env)" && psql"""
 
@@ -61,6 +68,11 @@ Init = Annotated[
 ]
 
 
+Seed = Annotated[
+    str | None, typer.Option(help="Start with the data of a seed (`image prepare`).", metavar="NAME")
+]
+
+
 def create(
     context: typer.Context,
     *,
@@ -76,6 +88,9 @@ def create(
     extension: Extensions = None,
     setting: Settings = None,
     init: Init = None,
+    seed: Seed = None,
+    ttl: Ttl = None,
+    idle_timeout: IdleTimeout = None,
     form: InstanceFormatOption = InstanceFormat.TABLE,
     quiet: QuietOption = False,
 ) -> None:
@@ -98,6 +113,9 @@ def create(
             extensions=extension or (),
             settings=parse_pairs(setting or (), what="PostgreSQL setting"),
             init=init,
+            seed=seed,
+            ttl=ttl,
+            idle_timeout=idle_timeout,
         )
 
         def make(deadline: Deadline) -> Instance:

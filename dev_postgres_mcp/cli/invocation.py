@@ -23,6 +23,7 @@ class Invocation:
     arguments: Mapping[str, object] = field(default_factory=dict)
     config: Path | None = None
     env_file: Path | None = None
+    apps: list[App] = field(default_factory=list)
 
     def load(self) -> Loaded:
         """Return the effective settings, and send logs where they say."""
@@ -47,9 +48,13 @@ class Invocation:
         if serving:
             settings = settings.model_copy(update={"idle_timeout": settings.mcp_idle_timeout})
         app = build_app(settings, session=session, program=program)
-        try:
-            yield app
-        finally:
+        self.apps.append(app)
+        yield app
+
+    def close(self) -> None:
+        """Sweep if that is due, when all has been said, and let go of the engine."""
+        for app in self.apps:
+            app.sweep_if_due()
             app.close()
 
 

@@ -12,6 +12,7 @@ from dev_postgres_mcp import __version__
 from dev_postgres_mcp.cli.config import config_app
 from dev_postgres_mcp.cli.doctor import DOCTOR_EXAMPLES, doctor
 from dev_postgres_mcp.cli.exits import exit_code
+from dev_postgres_mcp.cli.images import images_app
 from dev_postgres_mcp.cli.invocation import Invocation
 from dev_postgres_mcp.cli.mcp import mcp_app
 from dev_postgres_mcp.cli.options import FormatOption, OutputFormat, QuietOption
@@ -26,6 +27,7 @@ Examples:
   dev-postgres-mcp postgres create
   DATABASE_URL=$(dev-postgres-mcp postgres create --format url)
   dev-postgres-mcp postgres list
+  dev-postgres-mcp postgres try k7m -- ./migrate.sh
   dev-postgres-mcp mcp config claude-code
 
 \b
@@ -50,6 +52,7 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 app.add_typer(postgres_app, name="postgres")
+app.add_typer(images_app, name="image")
 app.add_typer(mcp_app, name="mcp")
 app.add_typer(config_app, name="config")
 app.command("doctor", epilog=DOCTOR_EXAMPLES)(doctor)
@@ -94,9 +97,11 @@ def root(
     """A throwaway PostgreSQL for every agent, shell and test run."""
     flags = {"docker_host": docker_host, "ports": ports, "log_level": log_level, "log_format": log_format}
     given: dict[str, object] = {name: value for name, value in flags.items() if value is not None}
-    context.obj = Invocation(
+    invocation = Invocation(
         arguments=given | parse_pairs(set_ or (), what="program setting"), config=config, env_file=env_file
     )
+    context.obj = invocation
+    context.call_on_close(invocation.close)
 
 
 def main() -> None:

@@ -44,6 +44,15 @@ InstanceFormatOption = Annotated[
 QuietOption = Annotated[
     bool, typer.Option("--quiet", "-q", help="No talk on stderr; of a table only the ids.")
 ]
+Ttl = Annotated[
+    str | None,
+    typer.Option(help="Lifetime from now, such as 90s, 8h, 2d or none.", metavar="DURATION"),
+]
+IdleTimeout = Annotated[
+    str | None,
+    typer.Option(help="End after this time without a client, such as 30m or none.", metavar="DURATION"),
+]
+ForceOption = Annotated[bool, typer.Option("--force", help="Do not ask; drop what stands in the way.")]
 InstanceArgument = Annotated[
     str,
     typer.Argument(

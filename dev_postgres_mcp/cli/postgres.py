@@ -12,13 +12,16 @@ from dev_postgres_mcp.cli.exits import FAILURE
 from dev_postgres_mcp.cli.invocation import invocation_of
 from dev_postgres_mcp.cli.options import (
     FormatOption,
+    IdleTimeout,
     InstanceArgument,
     InstanceFormat,
     InstanceFormatOption,
     OutputFormat,
     QuietOption,
+    Ttl,
     complete_instance,
 )
+from dev_postgres_mcp.cli.pool import pool_app
 from dev_postgres_mcp.cli.render import (
     printable,
     show_drops,
@@ -29,6 +32,18 @@ from dev_postgres_mcp.cli.render import (
     show_text,
     talk,
 )
+from dev_postgres_mcp.cli.snapshots import (
+    BRANCH_EXAMPLES,
+    REHEARSE_EXAMPLES,
+    RESTORE_EXAMPLES,
+    TRY_EXAMPLES,
+    branch,
+    rehearse,
+    restore,
+    snapshot_app,
+    try_,
+)
+from dev_postgres_mcp.cli.tables import show_sweep
 from dev_postgres_mcp.errors import InvalidInput
 
 if TYPE_CHECKING:
@@ -44,6 +59,16 @@ postgres_app = typer.Typer(
 
 
 postgres_app.command("create", epilog=CREATE_EXAMPLES)(create)
+postgres_app.command("branch", epilog=BRANCH_EXAMPLES)(branch)
+postgres_app.command("restore", epilog=RESTORE_EXAMPLES)(restore)
+postgres_app.command(
+    "try",
+    epilog=TRY_EXAMPLES,
+    context_settings={"allow_interspersed_args": False, "ignore_unknown_options": True},
+)(try_)
+postgres_app.command("rehearse", epilog=REHEARSE_EXAMPLES)(rehearse)
+postgres_app.add_typer(snapshot_app, name="snapshot")
+postgres_app.add_typer(pool_app, name="pool")
 
 
 @postgres_app.command(
@@ -86,6 +111,49 @@ def get(
     with invocation_of(context).app("postgres get") as app:
         found = app.manager.get(instance)
     show_instance(view_instance(found), found.conninfo, form, quiet=quiet)
+
+
+@postgres_app.command(
+    "extend",
+    epilog="""\b
+Examples:
+  dev-postgres-mcp postgres extend k7m --ttl 8h
+  dev-postgres-mcp postgres extend k7m --idle-timeout none""",
+)
+def extend(
+    context: typer.Context,
+    instance: InstanceArgument,
+    *,
+    ttl: Ttl = None,
+    idle_timeout: IdleTimeout = None,
+    form: InstanceFormatOption = InstanceFormat.TABLE,
+    quiet: QuietOption = False,
+) -> None:
+    """Let an instance live until a time from now, or change after how much idle time it ends."""
+    from dev_postgres_mcp.views import view_instance
+
+    with invocation_of(context).app("postgres extend") as app:
+        found = app.manager.extend(instance, ttl=ttl, idle_timeout=idle_timeout)
+    show_instance(view_instance(found), found.conninfo, form, quiet=quiet)
+
+
+@postgres_app.command(
+    "sweep",
+    epilog="\b\nExamples:\n  dev-postgres-mcp postgres sweep --dry-run\n  dev-postgres-mcp postgres sweep",
+)
+def sweep(
+    context: typer.Context,
+    *,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only look.")] = False,
+    form: FormatOption = OutputFormat.TABLE,
+    quiet: QuietOption = False,
+) -> None:
+    """Remove what is over and the engine could not remove by itself.  Every command does so now and then."""
+    from dev_postgres_mcp.views import view_sweep
+
+    with invocation_of(context).app("postgres sweep") as app:
+        view = view_sweep(app.sweeper.sweep(dry_run=dry_run), dry_run=dry_run)
+    show_sweep(view, form, quiet=quiet)
 
 
 @postgres_app.command(

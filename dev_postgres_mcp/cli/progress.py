@@ -43,8 +43,13 @@ class ProgressTalk:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         """Take the bar away."""
+        self.stop()
+
+    def stop(self) -> None:
+        """Take the bar away: what follows writes to the terminal itself."""
         if self._bar is not None:
             self._bar.stop()
+            self._bar = None
 
     def _draw(self, progress: Progress) -> None:
         with_bytes = progress.total > 0

@@ -72,7 +72,10 @@ class WarmPool:
         Raises LimitReached when the engine has not enough free memory for another.
         """
         spec = replace(self._spec(), password=Secret(new_password()))
-        base = self._creator.ensure_base(spec.image, progress=lambda _: None, deadline=deadline)
+        base = self._runtime.find_image(spec.image, deadline=deadline)
+        if base is None:
+            # Nobody has asked for it yet: the first create pulls it, with somebody who sees the progress.
+            return self.status()
         image = self._creator.ensure_prepared(base, progress=lambda _: None, deadline=deadline)
         wanted = self._size if size is None else size
         while sum(fits(spare, spec, base) for spare in self._spares()) < wanted:
@@ -148,7 +151,8 @@ class Keeper:
         """End: what is being started is undone, and the spares of this session are removed."""
         self._deadline.cancel()
         self._wanted.set()
-        self._thread.join(seconds)
+        if self._thread.is_alive():
+            self._thread.join(seconds)
         with suppress(DevPostgresError):
             self._pool.drain(own=True)
 

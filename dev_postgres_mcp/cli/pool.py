@@ -1,0 +1,67 @@
+"""`dev-postgres-mcp postgres pool ...`: the warm pool."""
+
+from __future__ import annotations
+
+from math import inf
+from typing import Annotated
+
+import typer
+
+from dev_postgres_mcp.cli.invocation import invocation_of
+from dev_postgres_mcp.cli.options import FormatOption, OutputFormat, QuietOption
+from dev_postgres_mcp.cli.signals import run_undoable
+from dev_postgres_mcp.cli.tables import show_pool
+
+pool_app = typer.Typer(
+    help="Look at the warm pool, fill it or drain it.",
+    no_args_is_help=True,
+    rich_markup_mode=None,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+
+@pool_app.command("status", epilog="\b\nExample:\n  dev-postgres-mcp postgres pool status")
+def status(
+    context: typer.Context, *, form: FormatOption = OutputFormat.TABLE, quiet: QuietOption = False
+) -> None:
+    """Show the spares that wait to be claimed."""
+    from dev_postgres_mcp.views import view_pool
+
+    with invocation_of(context).app("postgres pool status") as app:
+        view = view_pool(app.pool.status())
+    show_pool(view, form, quiet=quiet)
+
+
+@pool_app.command("fill", epilog="\b\nExample:\n  dev-postgres-mcp postgres pool fill --size 3 --ttl 30m")
+def fill(
+    context: typer.Context,
+    *,
+    size: Annotated[
+        int | None, typer.Option(help="How many; the setting pool_size without.", min=1, max=100)
+    ] = None,
+    ttl: Annotated[str, typer.Option(help="How long they wait for somebody.", metavar="DURATION")] = "10m",
+    form: FormatOption = OutputFormat.TABLE,
+    quiet: QuietOption = False,
+) -> None:
+    """Start spares.  Without a server that keeps them they end after the ttl."""
+    from dev_postgres_mcp.parsing import parse_duration
+    from dev_postgres_mcp.views import view_pool
+
+    with invocation_of(context).app("postgres pool fill") as app:
+        seconds = parse_duration(ttl, what="ttl") or inf
+        run_undoable(
+            lambda deadline: app.pool.fill(size, seconds=seconds, deadline=deadline),
+            then=lambda made: show_pool(view_pool(made), form, quiet=quiet),
+        )
+
+
+@pool_app.command("drain", epilog="\b\nExample:\n  dev-postgres-mcp postgres pool drain")
+def drain(context: typer.Context, *, quiet: QuietOption = False) -> None:
+    """Remove the spares; a server that keeps a pool fills it again."""
+    from dev_postgres_mcp.cli.render import show_text
+
+    with invocation_of(context).app("postgres pool drain") as app:
+        drained = app.pool.drain()
+    if not quiet:
+        for instance_id in drained:
+            show_text(instance_id)
