@@ -120,7 +120,11 @@ def some_launch(**changes: Any) -> Launch:
         "record": record,
         "bootstrap": Bootstrap(database=record.database, username=record.username),
         "image": Image(
-            ref="postgres:17", id="sha256:abc", version="17", volumes=("/var/lib/postgresql/data",)
+            ref="postgres:17",
+            id="sha256:abc",
+            base_id="sha256:base",
+            version="17",
+            volumes=("/var/lib/postgresql/data",),
         ),
         "limits": Limits(memory=512 * MEGABYTE, cpus=1.0),
     }

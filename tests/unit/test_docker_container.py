@@ -3,33 +3,52 @@
 from __future__ import annotations
 
 import json
-from datetime import timedelta
+from contextlib import contextmanager
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import docker
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from dev_postgres_mcp.errors import ImageUnsuitable
-from dev_postgres_mcp.model import InitFile, Limits, Owner
-from dev_postgres_mcp.runtimes.base import Image
-from dev_postgres_mcp.runtimes.docker.container import Place, create_arguments, read_details, read_summary
-from tests.helpers.stages import MEGABYTE, some_launch
+from dev_postgres_mcp.model import InitFile, Lease, Limits, Owner
+from dev_postgres_mcp.runtimes.base import Image, Kind, Launch, Role
+from dev_postgres_mcp.runtimes.docker.container import (
+    Place,
+    create_arguments,
+    prepare_arguments,
+    read_details,
+    read_summary,
+)
+from tests.helpers.stages import MEGABYTE, some_launch, some_record
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 PLACE = Place(bind_host="127.0.0.1", host="127.0.0.1", port=15500, network_id="net1")
-OWNER = Owner(session="s", user="u", cwd="/c", process="p")
 ID = "abcdefghjkmn"
 
 
-def written(**changes: Any) -> dict[str, Any]:
-    """Return the arguments for a container, made by the SDK's own client without an engine."""
+@contextmanager
+def a_client() -> Iterator[Any]:
+    """Yield the SDK's own client without an engine."""
     api = docker.APIClient(base_url="tcp://127.0.0.1:1", version="1.41")
     try:
-        return create_arguments(api, some_launch(**changes), PLACE)  # type: ignore[arg-type]  # the client's own base
+        yield api
     finally:
         api.close()
+
+
+def create(launch: Launch) -> dict[str, Any]:
+    with a_client() as api:
+        return create_arguments(api, launch, PLACE)
+
+
+def written(**changes: Any) -> dict[str, Any]:
+    """Return the arguments for a container."""
+    return create(some_launch(**changes))
 
 
 def listed(arguments: dict[str, Any], **changes: Any) -> dict[str, Any]:
@@ -38,6 +57,7 @@ def listed(arguments: dict[str, Any], **changes: Any) -> dict[str, Any]:
         "Names": [f"/{arguments['name']}"],
         "Labels": arguments["labels"],
         "State": "running",
+        "ImageID": "sha256:abc",
     }
     return summary | changes
 
@@ -46,6 +66,7 @@ def inspected(arguments: dict[str, Any], **state: Any) -> dict[str, Any]:
     return {
         "Id": "f" * 64,
         "Name": f"/{arguments['name']}",
+        "Image": "sha256:abc",
         "Config": {"Labels": arguments["labels"]},
         "State": {
             "Status": "running",
@@ -59,47 +80,133 @@ def inspected(arguments: dict[str, Any], **state: Any) -> dict[str, Any]:
 
 
 def test_what_is_written_is_read_back() -> None:
-    launch = some_launch(owner=OWNER, labels={"suite": "a"}, limits=Limits(memory=256 * MEGABYTE, cpus=0.25))
-    api = docker.APIClient(base_url="tcp://127.0.0.1:1", version="1.41")
-    arguments = create_arguments(api, launch, PLACE)  # type: ignore[arg-type]  # the client's own base
-    api.close()
+    end = datetime(2026, 11, 8, 10, 0, 0, 500_000, tzinfo=UTC)
+    launch = some_launch(
+        maker="s",
+        limits=Limits(memory=256 * MEGABYTE, cpus=0.25),
+        hard_end=end,
+        settings={"work_mem": "8 MB", "search_path": 'a, "b"'},
+    )
+    arguments = create(launch)
     for container in (read_summary(listed(arguments), "h"), read_details(inspected(arguments), "h")):
         assert container is not None
         assert container.id == launch.record.id
-        assert container.container_id == "f" * 64
+        assert (container.container_id, container.image_id) == ("f" * 64, "sha256:abc")
         assert (container.endpoint.host, container.endpoint.port) == ("h", 15500)
-        assert container.owner == OWNER
-        assert container.labels == {"suite": "a"}
+        assert (container.role, container.maker, container.hard_end) == (Role.INSTANCE, "s", end)
         assert container.limits == launch.limits
+        assert container.settings == launch.settings
         assert (container.version, container.image) == ("17", "postgres:17")
+        assert container.base_id == "sha256:base"
         assert container.running
         assert container.evidence is None
         assert container.name == arguments["name"] == f"mcp-postgres-{launch.record.id}"
         assert container.ready_by - container.created_at == timedelta(seconds=60)
 
 
+@pytest.mark.parametrize(
+    "role, name",
+    [
+        (Role.INSTANCE, "mcp-postgres-abcdefghjkmn"),
+        (Role.SPARE, "mcp-postgres-spare-abcdefghjkmn"),
+        (Role.RESTORING, "mcp-postgres-restore-abcdefghjkmn"),
+        (Role.PREPARING, "mcp-postgres-prepare-abcdefghjkmn"),
+    ],
+)
+def test_the_role_of_a_container_is_in_its_name(role: Role, name: str) -> None:
+    arguments = written(record=some_record(id=ID), role=role)
+    assert arguments["name"] == name
+    container = read_summary(listed(arguments), "h")
+    assert container is not None
+    assert (container.role, container.name) == (role, name)
+
+
+def test_a_claimed_spare_is_an_instance_by_its_new_name_alone() -> None:
+    arguments = written(record=some_record(id=ID), role=Role.SPARE)
+    container = read_summary(listed(arguments, Names=[f"/mcp-postgres-{ID}"]), "h")
+    assert container is not None
+    assert container.role is Role.INSTANCE
+
+
+def test_what_one_may_want_to_change_is_in_no_label() -> None:
+    """Labels never change: lease, names, owner and labels of users are in the record."""
+    lease = Lease(expires_at=datetime(2031, 5, 6, tzinfo=UTC), idle_timeout=4242)
+    record = some_record(
+        name="my shop",
+        database="sales",
+        username="keeper",
+        owner=Owner(cwd="/somewhere"),
+        labels={"k": "mine"},
+    )
+    text = json.dumps(written(record=record, lease=lease)["labels"])
+    for word in ("my shop", "sales", "keeper", "/somewhere", "mine", "2031", "4242"):
+        assert word not in text
+
+
+def test_a_container_from_a_snapshot_says_so_and_its_own_labels_win() -> None:
+    arguments = written(record=some_record(id=ID))
+    inherited = {
+        "dev-postgres-mcp.kind": "snapshot",
+        "dev-postgres-mcp.id": "",
+        "dev-postgres-mcp.key": "k",
+        "dev-postgres-mcp.user": "70:70",
+        "dev-postgres-mcp.maker": "somebody",
+    }
+    labels = inherited | arguments["labels"]
+    container = read_summary(listed(arguments, Labels=labels), "h")
+    assert container is not None
+    assert (container.id, container.image_kind, container.user) == (ID, Kind.SNAPSHOT, "70:70")
+    assert container.maker == ""
+
+
+def switch_of(arguments: dict[str, Any]) -> list[str]:
+    switch: list[str] = arguments["entrypoint"]
+    return switch
+
+
+def test_the_dead_mans_switch_is_the_first_process_and_knows_the_ends() -> None:
+    hard_end = datetime(2026, 11, 8, 10, 0, 0, 500_000, tzinfo=UTC)
+    arguments = written(record=some_record(id=ID), hard_end=hard_end, patience=30.0)
+    container = read_summary(listed(arguments), "h")
+    assert container is not None
+    shell, script, instance_id, end, birth_end, kind = switch_of(arguments)
+    assert (shell, instance_id, kind) == ("/bin/sh", ID, "fresh")
+    assert script.endswith("/switch.sh")
+    assert int(end) == hard_end.timestamp() + 0.5
+    assert 0 <= int(birth_end) - container.ready_by.timestamp() < 1
+    assert switch_of(written())[3] == "0", "no such end"
+    assert arguments["host_config"]["AutoRemove"] is True
+
+
+def test_on_a_prepared_image_the_server_is_started_without_the_entrypoint() -> None:
+    image = Image(ref="postgres:17", id="sha256:1", entrypoint=("docker-entrypoint.sh",))
+    fresh, prepared = written(image=image), written(image=replace(image, prepared=True))
+    assert (switch_of(fresh)[-1], fresh["command"][:2]) == ("fresh", ["docker-entrypoint.sh", "postgres"])
+    assert (switch_of(prepared)[-1], prepared["command"][0]) == ("prepared", "postgres")
+
+
+def test_an_image_is_prepared_without_a_network_and_under_a_name_of_its_own() -> None:
+    base = Image(ref="postgres:17", id="sha256:1", version="17", entrypoint=("docker-entrypoint.sh",))
+    ready_by = datetime(2026, 11, 8, 10, 0, 0, tzinfo=UTC)
+    with a_client() as api:
+        arguments = prepare_arguments(api, base, "k3y", ready_by, with_init=False)
+    assert arguments["host_config"]["NetworkMode"] == "none"
+    assert "PortBindings" not in arguments["host_config"]
+    assert arguments["host_config"]["CapDrop"] == ["ALL"]
+    container = read_summary(listed(arguments), "h")
+    assert container is not None
+    assert (container.role, container.id, container.name) == (
+        Role.PREPARING,
+        "k3y",
+        "mcp-postgres-prepare-k3y",
+    )
+    assert container.ready_by == ready_by
+
+
 def test_a_container_says_until_when_it_may_take_to_be_ready() -> None:
     container = read_summary(listed(written(patience=300.0)), "h")
     assert container is not None
     assert container.ready_by - container.created_at == timedelta(seconds=300)
-
-
-@given(st.dictionaries(st.text(min_size=1), st.text()))
-def test_labels_of_users_never_collide_with_ours(labels: dict[str, str]) -> None:
-    container = read_summary(listed(written(labels=labels)), "h")
-    assert container is not None
-    assert container.labels == labels
-    assert container.endpoint.port == 15500
-
-
-@pytest.mark.parametrize(
-    "key", ["id", "port", "owner.user", "label.id", "dev-postgres-mcp.id", "created-at", "."]
-)
-def test_a_label_named_like_one_of_ours_stays_the_users(key: str) -> None:
-    container = read_summary(listed(written(owner=OWNER, labels={key: "theirs"})), "h")
-    assert container is not None
-    assert container.labels == {key: "theirs"}
-    assert (container.owner, container.endpoint.port) == (OWNER, 15500)
 
 
 @pytest.mark.parametrize(
@@ -114,6 +221,8 @@ def test_a_label_named_like_one_of_ours_stays_the_users(key: str) -> None:
         {"Names": ["/shop-db"]},
         {"Names": ["/mcp-postgres-other"]},
         {"Names": ["/mcp-postgres-spare-abcdefghjkmn"]},
+        {"Names": ["/mcp-postgres-"]},
+        {"Names": ["/mcp-postgres-kept-abcdefghjkmo"]},
     ],
 )
 def test_what_lacks_our_label_or_the_name_that_follows_from_it_is_not_ours(changes: dict[str, Any]) -> None:
@@ -128,11 +237,33 @@ def test_a_container_whose_labels_are_incomplete_is_not_ours(key: str) -> None:
     assert read_details(inspected(arguments), "h") is None
 
 
-@pytest.mark.parametrize("key", ["port", "created-at", "ready-by", "memory", "cpus"])
-@pytest.mark.parametrize("value", ["", "x", "-", "1.2.3"])
+@pytest.mark.parametrize("key", ["port", "created-at", "ready-by", "memory", "cpus", "kind", "settings"])
+@pytest.mark.parametrize("value", ["x", "-", "1.2.3"])
 def test_a_container_whose_labels_are_broken_is_not_ours(key: str, value: str) -> None:
     arguments = written()
     arguments["labels"][f"dev-postgres-mcp.{key}"] = value
+    assert read_summary(listed(arguments), "h") is None
+
+
+@pytest.mark.parametrize("key", ["port", "created-at", "ready-by", "memory", "cpus"])
+def test_a_container_with_an_empty_label_is_not_ours(key: str) -> None:
+    arguments = written()
+    arguments["labels"][f"dev-postgres-mcp.{key}"] = ""
+    assert read_summary(listed(arguments), "h") is None
+
+
+@pytest.mark.parametrize("settings", ["7", "[1]", "null", '"x"'])
+def test_settings_that_are_none_make_a_container_not_ours(settings: str) -> None:
+    arguments = written()
+    arguments["labels"]["dev-postgres-mcp.settings"] = settings
+    assert read_summary(listed(arguments), "h") is None
+
+
+@pytest.mark.parametrize("key", ["created-at", "ready-by", "hard-end"])
+@pytest.mark.parametrize("moment", ["0001-01-01T00:00:00+14:00", "9999-12-31T23:59:59-14:00"])
+def test_a_time_at_the_end_of_the_calendar_breaks_no_list(key: str, moment: str) -> None:
+    arguments = written()
+    arguments["labels"][f"dev-postgres-mcp.{key}"] = moment
     assert read_summary(listed(arguments), "h") is None
 
 
@@ -240,7 +371,10 @@ def test_a_container_is_confined() -> None:
     assert host["NanoCpus"] == 1_000_000_000
     assert host["ShmSize"] > 64 * MEGABYTE
     assert host["PidsLimit"] >= 250
-    assert host["Tmpfs"] == {"/var/lib/postgresql/data": "size=1m,mode=1777"}
+    assert host["Tmpfs"] == {
+        "/var/lib/postgresql/data": "size=1m,mode=1777",
+        "/var/lib/dev-postgres-mcp/secret": "size=1m,mode=1777",
+    }
     assert "Binds" not in host
 
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import gzip
 import io
 import itertools
-import json
 import os
+import re
 import sys
 import tarfile
 from typing import TYPE_CHECKING
@@ -16,9 +16,18 @@ import pytest
 from dev_postgres_mcp.errors import ImageUnsuitable, InvalidInput
 from dev_postgres_mcp.instances.init_files import find_init_files
 from dev_postgres_mcp.model import InitFile
-from dev_postgres_mcp.runtimes.docker.files import MAX_READ_BYTES, pack, unpack_one
+from dev_postgres_mcp.runtimes.docker.files import (
+    MAX_READ_BYTES,
+    PREPARE,
+    RECEIVE,
+    SWITCH,
+    ServerUser,
+    load_script,
+    pack,
+    parcel,
+    unpack_one,
+)
 from dev_postgres_mcp.runtimes.docker.launching import find_user
-from tests.helpers.stages import some_launch
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -28,9 +37,11 @@ HOME = "var/lib/dev-postgres-mcp"
 INIT = "docker-entrypoint-initdb.d"
 
 
-def packed(init: Path | None = None) -> dict[str, tuple[tarfile.TarInfo, bytes]]:
+def packed(
+    init: Path | None = None, files: dict[str, bytes] | None = None
+) -> dict[str, tuple[tarfile.TarInfo, bytes]]:
     with (
-        pack(some_launch(init=find_init_files(init)), 999, 998) as stream,
+        pack(ServerUser(uid=999, gid=998), files or {}, find_init_files(init)) as stream,
         tarfile.open(fileobj=stream) as archive,
     ):
         return {
@@ -46,24 +57,47 @@ def folder(path: Path, *names: str) -> Path:
     return path
 
 
-def test_secrets_go_in_as_files_that_only_the_server_reads() -> None:
-    members = packed()
-    assert set(members) == {HOME, f"{HOME}/instance.json", f"{HOME}/password"}
-    home, _ = members[HOME]
-    assert (home.isdir(), home.mode) == (True, 0o700)
-    for name in ("instance.json", "password"):
-        member, _ = members[f"{HOME}/{name}"]
+def test_files_go_in_so_that_only_the_server_reads_them() -> None:
+    members = packed(files={"switch.sh": b"#!/bin/sh", "inbox/password": b"s3cret"})
+    assert list(members) == [
+        f"{HOME}/secret",
+        HOME,
+        f"{HOME}/inbox",
+        f"{HOME}/switch.sh",
+        f"{HOME}/inbox/password",
+    ]
+    for folder_name in (HOME, f"{HOME}/inbox"):
+        member, _ = members[folder_name]
+        assert (member.isdir(), member.mode) == (True, 0o700)
+    for name in (f"{HOME}/switch.sh", f"{HOME}/inbox/password"):
+        member, _ = members[name]
         assert (member.isreg(), member.mode) == (True, 0o600)
     for member, _ in members.values():
         assert (member.uid, member.gid, member.uname, member.gname) == (999, 998, "", "")
+    assert members[f"{HOME}/inbox/password"][1] == b"s3cret"
 
 
-def test_the_password_file_is_the_password_and_the_record_is_whole() -> None:
-    members = packed()
-    assert members[f"{HOME}/password"][1] == b"s3cret-of-mine"
-    record = json.loads(members[f"{HOME}/instance.json"][1])
-    assert record.keys() == {"id", "name", "database", "username", "password"}
-    assert record["password"] == "s3cret-of-mine"
+def test_a_parcel_ends_with_the_mark_that_it_is_complete() -> None:
+    files = parcel("abc", {"record": b"{}", "password": b"s3cret", "lease": b"0 0"})
+    boxes = {name.partition("/")[0] for name in files}
+    (box,) = boxes
+    assert re.fullmatch(r"inbox-abc-[0-9a-f]{8}", box)
+    assert [name.partition("/")[2] for name in files] == ["record", "password", "lease", "complete"]
+    order = [name for name in packed(files=files) if box in name and name != f"{HOME}/{box}"]
+    assert order[-1] == f"{HOME}/{box}/complete", "the engine unpacks in this order"
+
+
+def test_two_parcels_never_share_a_box() -> None:
+    names = {next(iter(parcel("abc", {}))) for _ in range(50)}
+    assert len(names) == 50
+
+
+@pytest.mark.parametrize("path", [SWITCH, PREPARE, RECEIVE])
+def test_our_scripts_are_in_the_package(path: str) -> None:
+    ((name, content),) = load_script(path).items()
+    assert path == f"/{HOME}/{name}"
+    assert content.startswith(b"#!/bin/sh\n")
+    assert b"\r" not in content
 
 
 def test_one_init_file_goes_where_the_image_looks(tmp_path: Path) -> None:
@@ -162,7 +196,7 @@ def sent(members: dict[str, bytes | None], *, kind: bytes = tarfile.REGTYPE, lin
 
 
 def test_one_file_comes_out_of_an_archive_in_pieces() -> None:
-    assert unpack_one(sent({"instance.json": b"x" * 5000})) == b"x" * 5000
+    assert unpack_one(sent({"passwd": b"x" * 5000})) == b"x" * 5000
 
 
 def test_an_archive_without_a_file_is_empty() -> None:
@@ -175,19 +209,18 @@ def test_an_archive_without_a_file_is_empty() -> None:
 )
 def test_what_is_no_regular_file_is_empty(kind: bytes) -> None:
     """Whoever is superuser inside may put anything where our file was."""
-    assert unpack_one(sent({"instance.json": b""}, kind=kind)) == b""
+    assert unpack_one(sent({"passwd": b""}, kind=kind)) == b""
 
 
 def test_a_link_is_not_followed_to_another_file_of_the_archive() -> None:
     assert (
-        unpack_one(sent({"instance.json": b""}, kind=tarfile.LNKTYPE, link="other") + sent({"other": b"x"}))
-        == b""
+        unpack_one(sent({"passwd": b""}, kind=tarfile.LNKTYPE, link="other") + sent({"other": b"x"})) == b""
     )
 
 
 def test_a_file_is_read_up_to_a_modest_size_and_no_further() -> None:
-    assert unpack_one(sent({"instance.json": b"x" * 200_000})) == b"x" * 200_000
-    assert unpack_one(sent({"instance.json": b"x" * MAX_READ_BYTES})) == b""
+    assert unpack_one(sent({"passwd": b"x" * 200_000})) == b"x" * 200_000
+    assert unpack_one(sent({"passwd": b"x" * MAX_READ_BYTES})) == b""
     taken = 0
 
     def endless() -> Iterator[bytes]:
@@ -209,11 +242,9 @@ PASSWD = b"root:x:0:0:root:/root:/bin/sh\npostgres:x:999:998::/var/lib/postgresq
 
 
 def test_the_server_runs_as_the_images_own_user() -> None:
-    assert find_user(PASSWD, "postgres:17") == (999, 998)
-    assert find_user(b"postgres:x:70:70:Linux User,,,:/var/lib/postgresql:/bin/sh", "postgres:17-alpine") == (
-        70,
-        70,
-    )
+    alpine = b"postgres:x:70:70:Linux User,,,:/var/lib/postgresql:/bin/sh"
+    assert find_user(PASSWD, "postgres:17") == ServerUser(uid=999, gid=998)
+    assert find_user(alpine, "postgres:17-alpine") == ServerUser(uid=70, gid=70)
 
 
 @pytest.mark.parametrize(

@@ -16,6 +16,8 @@ CODES = {
     "InvalidInput": "invalid_input",
     "InvalidConfiguration": "invalid_configuration",
     "InstanceNotFound": "instance_not_found",
+    "SnapshotNotFound": "snapshot_not_found",
+    "SnapshotInUse": "snapshot_in_use",
     "AmbiguousReference": "ambiguous_reference",
     "EngineUnavailable": "engine_unavailable",
     "EngineNotFound": "engine_not_found",

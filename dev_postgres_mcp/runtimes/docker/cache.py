@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import os
+import threading
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
@@ -40,7 +41,7 @@ class StateCache:
     def put(self, container_id: str, stamp: str, state: State) -> None:
         """Keep a state."""
         path = self._path(container_id)
-        fresh = path.with_suffix(f".{os.getpid()}.new")
+        fresh = path.with_suffix(f".{os.getpid()}.{threading.get_ident()}.new")
         content = json.dumps({"stamp": stamp, "state": state_to_json(state)}).encode()
         with suppress(OSError):
             self._directory.mkdir(parents=True, exist_ok=True, mode=0o700)

@@ -191,9 +191,9 @@ def _read(labels: Mapping[str, str], names: list[str], host: str, **seen: Any) -
             id=instance_id,
             role=role,
             endpoint=Endpoint(host=host, port=int(labels[f"{LABEL}port"])),
-            created_at=_read_moment(labels[f"{LABEL}created-at"]),
-            ready_by=_read_moment(labels[f"{LABEL}ready-by"]),
-            hard_end=_read_moment(end) if (end := labels.get(f"{LABEL}hard-end")) else None,
+            created_at=read_moment(labels[f"{LABEL}created-at"]),
+            ready_by=read_moment(labels[f"{LABEL}ready-by"]),
+            hard_end=read_moment(end) if (end := labels.get(f"{LABEL}hard-end")) else None,
             version=labels[f"{LABEL}version"],
             image=labels[f"{LABEL}image"],
             base_id=labels.get(f"{LABEL}base", ""),
@@ -205,7 +205,7 @@ def _read(labels: Mapping[str, str], names: list[str], host: str, **seen: Any) -
             user=labels.get(USER_LABEL, ""),
             **seen,
         )
-    except (KeyError, ValueError, AttributeError):
+    except (KeyError, ValueError, AttributeError, OverflowError, RecursionError):
         return None
 
 
@@ -215,7 +215,8 @@ def read_settings(labels: Mapping[str, str]) -> dict[str, str]:
     return {str(name): str(value) for name, value in settings.items()}
 
 
-def _read_moment(text: str) -> datetime:
+def read_moment(text: str) -> datetime:
+    """Return the moment in a label; a text without a zone is taken for local time."""
     return datetime.fromisoformat(text).astimezone(UTC)
 
 

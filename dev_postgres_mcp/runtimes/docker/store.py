@@ -21,6 +21,7 @@ from dev_postgres_mcp.runtimes.docker.container import (
     LABEL,
     USER_LABEL,
     prepare_arguments,
+    read_moment,
     read_settings,
 )
 from dev_postgres_mcp.runtimes.docker.files import PGDATA, PREPARE, load_script
@@ -119,7 +120,7 @@ class ImageStore:
         return next(stored for stored in self.list(deadline=deadline) if stored.image.id == image_id)
 
     def list(self, *, deadline: Deadline | None = None) -> tuple[StoredImage, ...]:
-        """Return every image that carries our label, oldest first."""
+        """Return every image of ours, oldest first."""
         with self._connection.calling("listing our images", deadline=deadline) as api:
             summaries = api.images(filters={"label": KIND_LABEL})
             sizes = {summary["Id"]: _own_size(api, summary) for summary in summaries}
@@ -127,11 +128,17 @@ class ImageStore:
         return tuple(sorted((one for one in found if one is not None), key=lambda one: one.created_at))
 
     def remove(self, image_id: str) -> bool:
-        """Remove an image with its tags, never by force: with force one in use would only lose its name."""
+        """Remove an image by our name for it, never by force: with force one in use would only lose its name.
+
+        Under another name that somebody gave it, it stays, and is not ours any more.
+        """
         with self._connection.calling(f"removing image {image_id[7:19]}") as api:
             try:
-                tags = api.inspect_image(image_id)["RepoTags"]
-                for tag in tags or [image_id]:
+                tags = _real_tags(api.inspect_image(image_id))
+                ours = [tag for tag in tags if tag.startswith(f"{REPOSITORY}/")]
+                if tags and not ours:
+                    return False
+                for tag in ours or [image_id]:
                     api.remove_image(tag)
             except docker.errors.ImageNotFound:
                 return False
@@ -243,9 +250,13 @@ def prepared_ref(base: Image, seed: str) -> str:
 
 
 def _read_stored(summary: Mapping[str, Any], size: int) -> StoredImage | None:
+    """Return an image of ours, None for what only inherited our labels: it has another name, or was an instance."""
     labels: Mapping[str, str] = summary.get("Labels") or {}
+    tags = _real_tags(summary)
     try:
-        end = labels[f"{LABEL}expires-at"]
+        end, key = labels[f"{LABEL}expires-at"], labels[f"{LABEL}key"]
+        if labels[ID_LABEL] or (tags and f"{REPOSITORY}/{labels[KIND_LABEL]}:{key}" not in tags):
+            return None
         return StoredImage(
             image=Image(
                 ref=labels[f"{LABEL}image"],
@@ -258,9 +269,9 @@ def _read_stored(summary: Mapping[str, Any], size: int) -> StoredImage | None:
             ),
             kind=Kind(labels[KIND_LABEL]),
             name=labels[f"{LABEL}name"],
-            key=labels[f"{LABEL}key"] if summary.get("RepoTags") else "",
-            created_at=datetime.fromisoformat(labels[f"{LABEL}created-at"]),
-            expires_at=datetime.fromisoformat(end) if end else None,
+            key=key if tags else "",
+            created_at=read_moment(labels[f"{LABEL}created-at"]),
+            expires_at=read_moment(end) if end else None,
             source=labels[f"{LABEL}source"],
             size=size,
             database=labels.get(f"{LABEL}database", ""),
@@ -270,8 +281,13 @@ def _read_stored(summary: Mapping[str, Any], size: int) -> StoredImage | None:
             ),
             settings=read_settings(labels),
         )
-    except (KeyError, ValueError, AttributeError):
+    except (KeyError, ValueError, AttributeError, OverflowError, RecursionError):
         return None
+
+
+def _real_tags(image: Mapping[str, Any]) -> list[str]:
+    """Return an image's names; older engines say `<none>:<none>` where there is none."""
+    return [tag for tag in image.get("RepoTags") or () if tag != "<none>:<none>"]
 
 
 def _own_size(api: Api, summary: Mapping[str, Any]) -> int:
