@@ -15,7 +15,7 @@ from mcp import Client
 from dev_postgres_mcp.app import assemble_app
 from dev_postgres_mcp.model import Owner
 from dev_postgres_mcp.runtimes.memory import MemoryRuntime, MemorySql, MemoryWorld
-from dev_postgres_mcp.server import Workers, build_server
+from dev_postgres_mcp.server import Session, Workers, build_server
 from dev_postgres_mcp.settings import Settings
 
 CONTRACT = Path(__file__).parent.parent / "docs" / "contracts" / "tools.json"
@@ -43,7 +43,7 @@ async def render_tools() -> str:
     app = assemble_app(
         settings, runtime=MemoryRuntime(world, settings.port_range), sql=MemorySql(world), owner=Owner()
     )
-    async with Client(build_server(app, Workers())) as client:
+    async with Client(build_server(app, Workers(), Session(app))) as client:
         tools = (await client.list_tools()).tools
     listed = [tool.model_dump(mode="json", by_alias=True, exclude_none=True) for tool in tools]
     return json.dumps({"tools": listed}, indent=2, sort_keys=True, ensure_ascii=False) + "\n"

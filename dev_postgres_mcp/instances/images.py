@@ -75,7 +75,8 @@ def is_stale(runtime: Runtime, stored: StoredImage) -> bool:
     if not stored.key:
         return True
     base = runtime.find_image(stored.image.ref)
-    return base is None or base.id != stored.image.base_id
+    found = runtime.find_prepared(base, seed=stored.name) if base is not None else None
+    return found is None or found.id != stored.image.id
 
 
 def _describe(stored: StoredImage, containers: Sequence[Container], *, stale: bool) -> PreparedImage:

@@ -215,7 +215,7 @@ def test_the_snippet_for_a_client_starts_a_server_that_answers(offline: Program,
     data = offline.run("mcp", "config", client, "--format", "json").data
     assert read_snippet(client, data["snippet"]) == command
     with RawSession(offline.named(*command[:-2])) as session:
-        assert len(session.ask("tools/list")["result"]["tools"]) == 5
+        assert len(session.ask("tools/list")["result"]["tools"]) == 12
 
 
 def test_a_completion_script_is_there_for_each_shell(offline: Program) -> None:
