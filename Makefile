@@ -5,6 +5,8 @@ PYTHON ?= python3
 VENV ?= .venv
 TORTURE_SEEDS ?= 200
 
+# What `make bench` passes on, such as BENCH="--only startup --rounds 5".
+BENCH ?=
 # `make test-wheel WHEEL=dist/x.whl` tests that wheel; without WHEEL one is built first.
 WHEEL ?=
 # `make test-wheel ENGINE=` does not start an engine (macOS and Windows runners have none).
@@ -25,7 +27,7 @@ SUMMARY = $(PYTHON) tools/summary.py
 .DEFAULT_GOAL := help
 .SUFFIXES:
 .DELETE_ON_ERROR:
-.PHONY: help setup engine services demo format lint test test-unit test-contract test-docker torture compare inspect \
+.PHONY: help setup engine services demo format lint test test-unit test-contract test-docker torture bench inspect \
 	contracts lock wheel test-wheel checksums notes check-tag publish release clean
 
 help: ## list the targets
@@ -93,8 +95,8 @@ torture: setup engine ## the tests that need many seeds (TORTURE_SEEDS=200), for
 	@status=0; TORTURE_SEEDS=$(TORTURE_SEEDS) $(PYTEST) -m torture --junitxml=build/junit-torture.xml || status=1; \
 	$(SUMMARY) build/junit-torture.xml || status=1; exit $$status
 
-compare: setup engine ## create and drop beside testcontainers, alternately in one run (minutes)
-	$(BIN)/python benchmarks/compare.py
+bench: setup engine ## measure everything that has a target (BENCH="--write" keeps the table; a quarter of an hour)
+	$(BIN)/python -m benchmarks $(BENCH)
 
 inspect: setup engine ## the MCP Inspector against our server over stdio: list, create, drop (needs npm)
 	tools/inspector/run $(BIN)/dev-postgres-mcp
