@@ -40,6 +40,7 @@ _BOOTSTRAP_NAME = "dev_postgres_mcp_bootstrap"
 _PLAIN_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_ .@-]*")
 _PREPARED = Bootstrap(database="postgres", username="postgres")
 _QUIET_SECONDS = 0.3
+_NEARLY = timedelta(hours=1)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -92,11 +93,13 @@ class Creator:
         """Return the prepared image of `base`; `base` itself, with a word about it, when there can be none."""
         if not self._runtime.capabilities.images:
             return base
+        preparing = deadline.part(self._policy.create_timeout, undoable=True)
         try:
-            return self._runtime.find_prepared(base, deadline=deadline) or self._runtime.prepare(
-                base, progress=progress, deadline=deadline
+            return self._runtime.find_prepared(base, deadline=preparing) or self._runtime.prepare(
+                base, progress=progress, deadline=preparing
             )
-        except (EngineFailed, InitFailed) as exc:
+        except (EngineFailed, InitFailed, DeadlineExceeded) as exc:
+            deadline.check(f"preparing {base.ref}")
             progress(Progress(message=f"going on without a prepared image: {exc.message}"))
             log.warning("no prepared image of %s: %s", base.ref, exc.message)
             return base
@@ -124,7 +127,7 @@ class Creator:
     def hard_end(self) -> datetime | None:
         """Return the moment beyond which nothing that is started now may live."""
         limit = self._policy.max_lifetime
-        return datetime.now(UTC) + timedelta(seconds=limit) if limit is not None else None
+        return in_seconds(limit) if limit is not None else None
 
     def wait_quiet(self, deadline: Deadline) -> None:
         """Return when no create has run for a moment; raises when the deadline passes first."""
@@ -142,8 +145,7 @@ class Creator:
         if spec.seed:
             image = self._find_seed(spec, base, deadline)
         elif not spec.init:
-            preparing = deadline.part(self._policy.pull_timeout)
-            image = self.ensure_prepared(base, progress=progress, deadline=preparing)
+            image = self.ensure_prepared(base, progress=progress, deadline=deadline)
         deadline = deadline.part(self._policy.create_timeout, undoable=True)
         launch = replace(
             plan_launch(spec, image, patience=self._policy.create_timeout, hard_end=self.hard_end()),
@@ -170,7 +172,12 @@ class Creator:
         if spec.init or spec.seed or spec.settings:
             return None
         for spare in containers:
-            if spare.role is Role.SPARE and spare.running and fits(spare, spec, base):
+            if (
+                spare.role is Role.SPARE
+                and spare.running
+                and fits(spare, spec, base)
+                and lasts(spare, end_after(spec.ttl, self.hard_end()))
+            ):
                 claiming = deadline.part(self._policy.create_timeout, undoable=True)
                 claimed = self._claim(spec, spare, claiming)
                 if claimed is not None:
@@ -283,6 +290,11 @@ def fits(spare: Container, spec: InstanceSpec, base: Image) -> bool:
     return spare.base_id == base.id and spare.limits == spec.limits
 
 
+def lasts(spare: Container, end: datetime | None) -> bool:
+    """Tell whether a spare may live until `end`, as a container that is started now could, or nearly so."""
+    return spare.hard_end is None or (end is not None and end - spare.hard_end <= _NEARLY)
+
+
 def start_lease(spec: InstanceSpec, hard_end: datetime | None) -> Lease:
     """Return the lease of an instance that starts to live now."""
     return Lease(expires_at=end_after(spec.ttl, hard_end), idle_timeout=spec.idle_timeout)
@@ -290,8 +302,13 @@ def start_lease(spec: InstanceSpec, hard_end: datetime | None) -> Lease:
 
 def end_after(ttl: float | None, hard_end: datetime | None) -> datetime | None:
     """Return the moment `ttl` seconds from now, at most `hard_end`."""
-    end = datetime.now(UTC) + timedelta(seconds=ttl) if ttl is not None else None
+    end = in_seconds(ttl) if ttl is not None else None
     return min((moment for moment in (end, hard_end) if moment is not None), default=None)
+
+
+def in_seconds(seconds: float) -> datetime:
+    """Return the moment that many seconds from now, on the next whole second, as leases are kept."""
+    return (datetime.now(UTC) + timedelta(seconds=seconds + 1)).replace(microsecond=0)
 
 
 def build_record(spec: InstanceSpec, instance_id: str) -> Record:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from dev_postgres_mcp.deadline import Deadline
 from dev_postgres_mcp.errors import DevPostgresError, LimitReached
-from dev_postgres_mcp.instances.creation import fits, plan_launch
+from dev_postgres_mcp.instances.creation import end_after, fits, lasts, plan_launch
 from dev_postgres_mcp.instances.quota import sum_memory
 from dev_postgres_mcp.instances.sweeping import sweep_quietly
 from dev_postgres_mcp.model import PoolStatus, Secret, Spare
@@ -78,7 +78,8 @@ class WarmPool:
             return self.status()
         image = self._creator.ensure_prepared(base, progress=lambda _: None, deadline=deadline)
         wanted = self._size if size is None else size
-        while sum(fits(spare, spec, base) for spare in self._spares()) < wanted:
+        end = end_after(spec.ttl, self._creator.hard_end())
+        while sum(fits(spare, spec, base) and lasts(spare, end) for spare in self._spares()) < wanted:
             deadline.check("filling the pool")
             self._check_memory(spec.limits.memory)
             launch = replace(
@@ -100,9 +101,12 @@ class WarmPool:
     def renew(self, *, deadline: Deadline) -> None:
         """Let the spares of this session live on; one that was claimed or has gone meanwhile is no error."""
         until = datetime.now(UTC) + timedelta(seconds=SPARE_SECONDS)
+        end = end_after(self._spec().ttl, self._creator.hard_end())
         for spare in self._own():
-            with suppress(DevPostgresError):
-                self._runtime.renew(spare, until, deadline=deadline)
+            # One that is too old to be claimed ends by itself, and another takes its place.
+            if lasts(spare, end):
+                with suppress(DevPostgresError):
+                    self._runtime.renew(spare, until, deadline=deadline)
 
     def drain(self, *, own: bool = False) -> tuple[str, ...]:
         """Remove the spares of the engine, or only this session's; return their ids."""

@@ -82,7 +82,7 @@ class Image:
     """A local image: its content-addressed id, PostgreSQL's major version if it says so, its volumes.
 
     `base_id` is the image it was prepared from, its own id when it was not; `prepared` says that its cluster
-    is initialised and that the superuser `postgres` has no password yet; `user` is `uid:gid` of that system user
+    is initialised (`whole`: and our scripts are in it, as they stand now) and that the superuser `postgres` has no password yet; `user` is `uid:gid` of that system user
     where it is known.
     """
 
@@ -94,6 +94,7 @@ class Image:
     entrypoint: tuple[str, ...] = ()
     user: str = ""
     prepared: bool = False
+    whole: bool = False
     seed: str = ""
 
 

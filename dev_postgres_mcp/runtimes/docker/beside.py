@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING
 import docker.errors
 
 from dev_postgres_mcp.errors import EngineFailed, InstanceNotFound
+from dev_postgres_mcp.model import Evidence
 from dev_postgres_mcp.runtimes.base import Image
 from dev_postgres_mcp.runtimes.docker.cache import StateCache
-from dev_postgres_mcp.runtimes.docker.files import HOME, parcel
-from dev_postgres_mcp.runtimes.docker.state import READ_COMMAND, STATE_DIRECTORY, parse_state
+from dev_postgres_mcp.runtimes.docker.state import EXIT, READ_COMMAND, STATE_DIRECTORY, parse_state
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -53,15 +53,17 @@ class Beside:
             cache.put(container_id, stamp, state)
         return state
 
+    def read_end(self, container: Container) -> Evidence | None:
+        """Return how the server of a running container has ended, None while it goes on: one cheap look."""
+        with self._connection.calling(f"looking beside {container.name}") as api:
+            if not api.changed_at(container.container_id, f"{STATE_DIRECTORY}/{EXIT}"):
+                return None
+        state = self.read(container)
+        return (state.ended if state else None) or Evidence()
+
     def write(self, container: Container, files: Mapping[str, bytes], *, deadline: Deadline) -> None:
         """Have the switch take in files; returns when it has.  Raises EngineFailed when it does not."""
-        letters = parcel(container.id, files)
-        box = f"{HOME}/{next(iter(letters)).partition('/')[0]}"
-        name = container.container_id
-        image = _image_of(container)
-        self._launcher.fill(name, image, letters, deadline=deadline)
-        with self._connection.calling(f"waking {container.name}", deadline=deadline) as api:
-            api.kill(name, "USR1")
+        box = self._launcher.send(container, _image_of(container), files, deadline=deadline)
         patience = deadline.part(TAKE_IN_SECONDS)
         while self._is_there(container, box, deadline):
             if patience.remaining() <= 0:

@@ -61,7 +61,12 @@ _API_ERRORS: tuple[tuple[str, type[DevPostgresError], str], ...] = (
     ),
     (r"range of cpus|minimum memory limit|invalid cpu|nano ?cpus", InvalidInput, ""),
     (r"unable to find user|no matching entries in passwd|no such user", ImageUnsuitable, ""),
-    (r"executable file not found|no command specified|exec format error", ImageUnsuitable, ""),
+    (
+        # Without /bin/sh nothing of ours runs in an image.
+        r"executable file (\S+ )?not found|no command specified|exec format error|stat /bin/sh: no such file",
+        ImageUnsuitable,
+        "",
+    ),
 )
 
 _PULL_ERRORS: tuple[tuple[str, type[ImageUnavailable], str], ...] = (

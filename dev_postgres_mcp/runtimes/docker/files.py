@@ -14,6 +14,7 @@ import tarfile
 import tempfile
 import time
 from dataclasses import dataclass
+from functools import cache
 from importlib.resources import files as files_of
 from typing import IO, TYPE_CHECKING
 
@@ -78,10 +79,12 @@ def parcel(instance_id: str, files: Mapping[str, bytes]) -> dict[str, bytes]:
     return {f"{box}/{name}": content for name, content in [*files.items(), (COMPLETE, b"")]}
 
 
-def load_script(path: str) -> dict[str, bytes]:
-    """Return a script of ours as a file for `pack`."""
-    name = path.removeprefix(f"{HOME}/")
-    return {name: files_of("dev_postgres_mcp.runtimes.docker").joinpath("shell", name).read_bytes()}
+@cache
+def load_scripts() -> Mapping[str, bytes]:
+    """Return the scripts that run inside a container, as files for `pack`."""
+    folder = files_of("dev_postgres_mcp.runtimes.docker").joinpath("shell")
+    names = (path.rpartition("/")[2] for path in (SWITCH, RECEIVE, PREPARE))
+    return {name: folder.joinpath(name).read_bytes() for name in names}
 
 
 def _parent(path: str) -> str:

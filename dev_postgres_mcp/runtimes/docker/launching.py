@@ -11,17 +11,19 @@ from dev_postgres_mcp.errors import DevPostgresError, EngineFailed, EngineUnsupp
 from dev_postgres_mcp.runtimes.base import Role
 from dev_postgres_mcp.runtimes.docker.container import USER, create_arguments, read_details
 from dev_postgres_mcp.runtimes.docker.files import (
-    RECEIVE,
-    SWITCH,
+    HOME,
     ServerUser,
-    load_script,
+    load_scripts,
     pack,
     parcel,
     unpack_one,
 )
 from dev_postgres_mcp.runtimes.docker.state import (
+    EXIT,
     LEASE,
+    READY,
     SPARE,
+    STATE_DIRECTORY,
     USERNAME,
     render_spare,
     state_files,
@@ -40,6 +42,8 @@ if TYPE_CHECKING:
 
 LATE_CREATE_SECONDS = 2.0
 """How long after a lost reply a container may still appear."""
+PASSWORD_SECONDS = 5.0
+_LOOK_SECONDS = 0.003
 _POLL_SECONDS = 0.1
 
 
@@ -65,19 +69,23 @@ class Launcher:
         Raises PortConflict when somebody else has the port.  On any failure the container is removed.
         """
         name = launch.role.name_for(launch.record.id)
-        with self.making(launch, place, deadline=deadline):
-            return self.begin(name, place.host, deadline=deadline)
+        if not launch.image.whole:
+            with self.making(launch, place, deadline=deadline):
+                return self.begin(name, place.host, deadline=deadline)
+        # The scripts are in the image, and the switch needs the state only when the server is up: writing it
+        # takes no time then.  Until it has come nobody can log in, and the switch ends at the end of the patience.
+        with self.creating(name, lambda api: create_arguments(api, launch, place), deadline=deadline):
+            container = self.begin(name, place.host, deadline=deadline)
+            self.send(container, launch.image, _birth_files(launch), deadline=deadline)
+            self._wait_password(container, deadline.part(PASSWORD_SECONDS))
+            return container
 
     @contextmanager
     def making(self, launch: Launch, place: Place, *, deadline: Deadline) -> Iterator[None]:
         """Create and fill a container; when that or what follows fails it is removed."""
         name = launch.role.name_for(launch.record.id)
         with self.creating(name, lambda api: create_arguments(api, launch, place), deadline=deadline):
-            files = {
-                **load_script(SWITCH),
-                **load_script(RECEIVE),
-                **parcel(launch.record.id, _birth_files(launch)),
-            }
+            files = {**load_scripts(), **parcel(launch.record.id, _birth_files(launch))}
             self.fill(name, launch.image, files, launch.init, deadline=deadline)
             yield
 
@@ -104,6 +112,16 @@ class Launcher:
         with self._connection.calling(f"inspecting {name}", deadline=deadline) as api:
             return _recognise(name, read_details(api.inspect_container(name), host))
 
+    def send(
+        self, container: Container, image: Image, files: Mapping[str, bytes], *, deadline: Deadline
+    ) -> str:
+        """Put a parcel into a running container and wake the switch; return where the parcel lies until then."""
+        letters = parcel(container.id, files)
+        self.fill(container.container_id, image, letters, deadline=deadline)
+        with self._connection.calling(f"waking {container.name}", deadline=deadline) as api:
+            api.kill(container.container_id, "USR1")
+        return f"{HOME}/{next(iter(letters)).partition('/')[0]}"
+
     def fill(
         self,
         container: str,
@@ -120,6 +138,20 @@ class Launcher:
             self._connection.calling(f"putting files into {container}", deadline=deadline) as api,
         ):
             api.put_archive(container, "/", stream)
+
+    def _wait_password(self, container: Container, patience: Deadline) -> None:
+        """Return when the superuser has its password: a login tried too early costs more than a look.
+
+        Whether the server is ready is for others to judge, also when that takes too long or has failed.
+        """
+        with self._connection.calling(f"looking beside {container.name}") as api:
+            while patience.remaining() > 0 and not patience.cancelled:
+                if any(
+                    api.changed_at(container.container_id, f"{STATE_DIRECTORY}/{name}")
+                    for name in (READY, EXIT)
+                ):
+                    return
+                patience.sleep(_LOOK_SECONDS)
 
     def _undo(self, name: str, deadline: Deadline, *, known: bool) -> None:
         """Remove what was made.

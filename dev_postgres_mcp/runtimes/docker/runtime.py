@@ -53,7 +53,7 @@ from dev_postgres_mcp.runtimes.docker.state import (
     render_spare,
     state_files,
 )
-from dev_postgres_mcp.runtimes.docker.store import ImageStore
+from dev_postgres_mcp.runtimes.docker.store import MAX_LAYERS, ImageStore
 from dev_postgres_mcp.runtimes.ports import PortRange
 
 if TYPE_CHECKING:
@@ -76,12 +76,16 @@ _POLL_SECONDS = 0.02
 
 @dataclass(frozen=True, kw_only=True)
 class DockerOptions:
-    """What the settings say about this runtime.  `publish_host` is asked for with remote engines only."""
+    """What the settings say about this runtime.  `publish_host` is asked for with remote engines only.
+
+    An image of `max_layers` gets no further one on top: what is frozen then stands on the base image again.
+    """
 
     environment: DockerEnvironment
     ports: range
     state_directory: Path
     publish_host: str = ""
+    max_layers: int = MAX_LAYERS
 
 
 class DockerRuntime:
@@ -97,7 +101,9 @@ class DockerRuntime:
         self._ports = PortRange(options.ports)
         self._launcher = Launcher(self._connection, self.remove)
         self._beside = Beside(self._connection, self._launcher, options.state_directory / "states")
-        self._store = ImageStore(self._connection, self._launcher, options.state_directory)
+        self._store = ImageStore(
+            self._connection, self._launcher, options.state_directory, max_layers=options.max_layers
+        )
 
     def engine(self) -> Engine:
         """Reach the engine and describe it."""
@@ -161,9 +167,8 @@ class DockerRuntime:
         container = read_details(details, host)
         if container is None:
             raise InstanceNotFound(f"container {container_id[:12]} is not one of ours")
-        if container.running and (state := self._beside.read(container)) and state.ended:
-            return replace(container, state="ended", evidence=state.ended)
-        return container
+        ended = self._beside.read_end(container) if container.running else None
+        return container if ended is None else replace(container, state="ended", evidence=ended)
 
     def remove(self, container_id: str, *, deadline: Deadline | None = None) -> bool:
         """Remove it with its volumes, running or not; False when it was gone already."""

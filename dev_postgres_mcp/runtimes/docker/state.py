@@ -22,6 +22,8 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 RECORD, LEASE, SPARE, EXIT, PASSWORD = "record", "lease", "spare", "exit", "password"
+READY = "ready"
+"""There once the superuser of a prepared cluster has its password."""
 USERNAME = "username"
 """The superuser's name alone, for the switch, which reads no JSON."""
 STATE_DIRECTORY = f"{HOME}/state"

@@ -7,24 +7,24 @@ from __future__ import annotations
 
 import hashlib
 import json
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 import docker.errors
 
-from dev_postgres_mcp.errors import EngineFailed, InitFailed
-from dev_postgres_mcp.model import Evidence, Limits, Progress
-from dev_postgres_mcp.runtimes.base import Container, Image, Kind, Role, StoredImage
+from dev_postgres_mcp.errors import EngineFailed
+from dev_postgres_mcp.model import Limits, Progress
+from dev_postgres_mcp.runtimes.base import Container, Image, Kind, StoredImage
+from dev_postgres_mcp.runtimes.docker.building import REPOSITORY, Builder
 from dev_postgres_mcp.runtimes.docker.container import (
     ID_LABEL,
     KIND_LABEL,
     LABEL,
     USER_LABEL,
-    prepare_arguments,
     read_moment,
     read_settings,
 )
-from dev_postgres_mcp.runtimes.docker.files import PGDATA, PREPARE, load_script
+from dev_postgres_mcp.runtimes.docker.files import load_scripts
 from dev_postgres_mcp.runtimes.docker.images import read_image
 from dev_postgres_mcp.runtimes.docker.turns import take_turn
 
@@ -37,27 +37,31 @@ if TYPE_CHECKING:
     from dev_postgres_mcp.runtimes.base import Freeze
     from dev_postgres_mcp.runtimes.docker.discovery import Api
     from dev_postgres_mcp.runtimes.docker.engine import EngineConnection
+    from dev_postgres_mcp.runtimes.docker.files import ServerUser
     from dev_postgres_mcp.runtimes.docker.launching import Launcher
 
-REPOSITORY = "dev-postgres-mcp"
 FORMAT = "1"
 """Changes when a cluster prepared by an older program would not do any more."""
 MAX_LAYERS = 100
 """Overlay engines stop at 125 or so; beyond this a snapshot stands on the base image again."""
-COMMIT_TIMEOUT = 600.0
-"""Seconds; a gigabyte takes six."""
-_POLL_SECONDS = 0.02
-_LOG_LINES = 20
 
 
 class ImageStore:
     """Our images on one engine.  Thread-safe; processes of one machine take turns in preparing."""
 
-    def __init__(self, connection: EngineConnection, launcher: Launcher, lock_directory: Path) -> None:
+    def __init__(
+        self,
+        connection: EngineConnection,
+        launcher: Launcher,
+        lock_directory: Path,
+        *,
+        max_layers: int = MAX_LAYERS,
+    ) -> None:
         """Work through `connection`; fill containers as `launcher` does."""
         self._connection = connection
-        self._launcher = launcher
+        self._builder = Builder(connection, launcher)
         self._locks = lock_directory
+        self._max_layers = max_layers
 
     def find_prepared(self, base: Image, seed: str, *, deadline: Deadline | None) -> Image | None:
         """Return the prepared image, None when there is none."""
@@ -84,7 +88,11 @@ class ImageStore:
             if not init and (found := self.find_prepared(base, seed, deadline=deadline)):
                 return found
             progress(Progress(message=f"preparing {base.ref} once"))
-            self._build(base, seed, init, deadline=deadline)
+            with self._builder.building(base, init, deadline=deadline) as (container, user):
+                # Somebody on another machine may have been faster; a second one would only take its name away.
+                if init or self.find_prepared(base, seed, deadline=deadline) is None:
+                    labels = _prepared_labels(base, seed, key, user)
+                    self._builder.commit(container, labels, deadline=deadline)
         found = self.find_prepared(base, seed, deadline=deadline)
         if found is None:
             raise EngineFailed(f"{prepared_ref(base, seed)} was committed, but the engine does not have it")
@@ -92,31 +100,14 @@ class ImageStore:
 
     def freeze(self, container: Container, freeze: Freeze, *, deadline: Deadline) -> StoredImage:
         """Commit a running container; the engine pauses it meanwhile."""
-        labels = {
-            "kind": freeze.kind.value,
-            "name": freeze.name,
-            "key": freeze.key,
-            "source": container.id,
-            "base": container.base_id,
-            "image": container.image,
-            "version": container.version,
-            "created-at": datetime.now(UTC).isoformat(),
-            "expires-at": freeze.expires_at.isoformat() if freeze.expires_at else "",
-            "user": container.user,
-            "database": freeze.database,
-            "username": freeze.username,
-            "memory": str(container.limits.memory),
-            "cpus": str(container.limits.cpus),
-            "settings": json.dumps(dict(container.settings)),
-        }
+        labels = _frozen_labels(container, freeze)
         with self._connection.calling(f"freezing {container.name}", deadline=deadline) as api:
             layers = api.inspect_image(container.image_id)["RootFS"]["Layers"]
-        if len(layers) >= MAX_LAYERS:
-            image_id = self._rebase(container, freeze, labels, deadline=deadline)
+        if len(layers) < self._max_layers:
+            image_id = self._builder.commit(container.container_id, labels, deadline=deadline)
         else:
-            image_id = self._commit(
-                container.container_id, freeze.kind.value, freeze.key, labels, deadline=deadline
-            )
+            with self._builder.carrying(container, deadline=deadline) as fresh:
+                image_id = self._builder.commit(fresh, labels, deadline=deadline)
         return next(stored for stored in self.list(deadline=deadline) if stored.image.id == image_id)
 
     def list(self, *, deadline: Deadline | None = None) -> tuple[StoredImage, ...]:
@@ -148,100 +139,46 @@ class ImageStore:
                 raise
         return True
 
-    def _build(self, base: Image, seed: str, init: tuple[InitFile, ...], *, deadline: Deadline) -> None:
-        key = prepared_key(base, seed)
-        name = Role.PREPARING.name_for(key)
-        ready_by = datetime.now(UTC) + timedelta(seconds=min(deadline.remaining(), 86_400))
-        self._remove_container(name, deadline)
-        with self._launcher.creating(
-            name,
-            lambda api: prepare_arguments(api, base, key, ready_by, with_init=bool(init)),
-            deadline=deadline,
-        ):
-            self._launcher.fill(name, base, load_script(PREPARE), init, deadline=deadline)
-            self._run_to_end(name, deadline)
-            user = self._launcher.server_user(name, base, deadline)
-            labels = {
-                "kind": Kind.PREPARED.value,
-                "name": seed,
-                "key": key,
-                "source": "",
-                "base": base.id,
-                "image": base.ref,
-                "version": base.version,
-                "created-at": datetime.now(UTC).isoformat(),
-                "expires-at": "",
-                "user": f"{user.uid}:{user.gid}",
-            }
-            self._commit(name, Kind.PREPARED.value, key, labels, deadline=deadline)
-        self._remove_container(name, deadline.undoing())
 
-    def _run_to_end(self, name: str, deadline: Deadline) -> None:
-        with self._connection.calling(f"starting {name}", deadline=deadline) as api:
-            api.start(name)
-            while (state := api.inspect_container(name)["State"])["Running"]:
-                deadline.check(f"preparing an image in {name}")
-                deadline.sleep(_POLL_SECONDS)
-            if state["ExitCode"] != 0:
-                tail = bytes(api.logs(name, tail=_LOG_LINES)).decode("utf-8", "replace").strip()
-                raise InitFailed(
-                    "the image could not be prepared",
-                    hint="the log lines above say why",
-                    evidence=Evidence(
-                        exit_code=state["ExitCode"], oom_killed=state["OOMKilled"], log_tail=tail
-                    ),
-                )
+def _prepared_labels(base: Image, seed: str, key: str, user: ServerUser) -> dict[str, str]:
+    return {
+        "kind": Kind.PREPARED.value,
+        "name": seed,
+        "key": key,
+        "source": "",
+        "base": base.id,
+        "image": base.ref,
+        "version": base.version,
+        "created-at": datetime.now(UTC).isoformat(),
+        "expires-at": "",
+        "user": f"{user.uid}:{user.gid}",
+    }
 
-    def _commit(
-        self, container: str, repository: str, tag: str, labels: Mapping[str, str], *, deadline: Deadline
-    ) -> str:
-        """Commit and tag in one call, and return the image's id.  What the container was is not the image's."""
-        ours = {ID_LABEL: "", **{LABEL + key: value for key, value in labels.items()}}
-        with self._connection.calling(f"committing {container[:40]}", deadline=deadline) as api:
-            api.timeout = max(0.1, min(COMMIT_TIMEOUT, deadline.remaining()))
-            committed = api.commit(
-                container, repository=f"{REPOSITORY}/{repository}", tag=tag, conf={"Labels": ours}
-            )
-        return str(committed["Id"])
 
-    def _rebase(
-        self, container: Container, freeze: Freeze, labels: Mapping[str, str], *, deadline: Deadline
-    ) -> str:
-        """Carry the cluster into a fresh container of the base image and commit that one."""
-        base = Image(ref=container.image, id=container.base_id, user=container.user)
-        name = Role.PREPARING.name_for(freeze.key)
-        ready_by = datetime.now(UTC) + timedelta(seconds=min(deadline.remaining(), 86_400))
-        with (
-            self._launcher.creating(
-                name,
-                lambda api: prepare_arguments(api, base, freeze.key, ready_by, with_init=False),
-                deadline=deadline,
-            ),
-            self._connection.calling(f"carrying the cluster of {container.name}", deadline=deadline) as api,
-        ):
-            self._launcher.fill(name, base, {}, deadline=deadline)
-            api.timeout = max(0.1, min(COMMIT_TIMEOUT, deadline.remaining()))
-            api.pause(container.container_id)
-            try:
-                chunks, _ = api.get_archive(container.container_id, PGDATA)
-                api.put_archive(name, PGDATA.rpartition("/")[0], chunks)
-            finally:
-                api.unpause(container.container_id)
-            image_id = self._commit(name, freeze.kind.value, freeze.key, labels, deadline=deadline)
-        self._remove_container(name, deadline.undoing())
-        return image_id
-
-    def _remove_container(self, name: str, deadline: Deadline) -> None:
-        with self._connection.calling(f"removing {name}", deadline=deadline) as api:
-            try:
-                api.remove_container(name, v=True, force=True)
-            except docker.errors.NotFound:
-                return
+def _frozen_labels(container: Container, freeze: Freeze) -> dict[str, str]:
+    return {
+        "kind": freeze.kind.value,
+        "name": freeze.name,
+        "key": freeze.key,
+        "source": container.id,
+        "base": container.base_id,
+        "image": container.image,
+        "version": container.version,
+        "created-at": datetime.now(UTC).isoformat(),
+        "expires-at": freeze.expires_at.isoformat() if freeze.expires_at else "",
+        "user": container.user,
+        "database": freeze.database,
+        "username": freeze.username,
+        "memory": str(container.limits.memory),
+        "cpus": str(container.limits.cpus),
+        "settings": json.dumps(dict(container.settings)),
+    }
 
 
 def prepared_key(base: Image, seed: str) -> str:
     """Return what a prepared image depends on, as a tag."""
-    return hashlib.sha256(f"{FORMAT} {base.id} {seed}".encode()).hexdigest()[:24]
+    scripts = hashlib.sha256(b"".join(load_scripts().values())).hexdigest()
+    return hashlib.sha256(f"{FORMAT} {base.id} {seed} {scripts}".encode()).hexdigest()[:24]
 
 
 def prepared_ref(base: Image, seed: str) -> str:

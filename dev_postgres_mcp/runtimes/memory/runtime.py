@@ -182,7 +182,8 @@ class MemoryRuntime:
         deadline: Deadline,
     ) -> Image:
         """Make the prepared image of a base image anew, and take the name from an older one."""
-        self._world.check_up(deadline)
+        if not init and (found := self.find_prepared(base, seed=seed, deadline=deadline)):
+            return found
         progress(Progress(message=f"preparing {base.ref} once"))
         if self._world.dies_at_start or not self._world.can_prepare:
             raise InitFailed("the image could not be prepared", hint="the log lines above say why")

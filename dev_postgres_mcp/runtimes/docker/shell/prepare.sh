@@ -6,20 +6,19 @@
 #   prepare.sh COMMAND...
 set -eu
 
-HOME_DIR=${DEV_POSTGRES_MCP_HOME:-/var/lib/dev-postgres-mcp}
+PASSWORD_FILE=${DEV_POSTGRES_MCP_HOME:-/var/lib/dev-postgres-mcp}/secret/password
 
-umask 077
-head -c 24 /dev/urandom | od -An -tx1 | tr -d ' \n' >"$HOME_DIR/secret/password"
-PGPASSWORD=$(cat "$HOME_DIR/secret/password")
-export PGPASSWORD
+password=$(od -An -N24 -tx1 /dev/urandom | tr -d ' \n')
+(umask 077 && printf '%s' "$password" >"$PASSWORD_FILE")
 
 "$@" &
 server=$!
 
 # While the scripts run there is a server on the unix socket only: a login over TCP says that they are through.
-until psql -X -q -w -h 127.0.0.1 -U postgres -d postgres -c 'ALTER ROLE postgres PASSWORD NULL' 2>/dev/null; do
+until PGPASSWORD=$password psql -X -q -w -h 127.0.0.1 -p 5432 -U postgres -d postgres \
+    -c 'ALTER ROLE postgres PASSWORD NULL' 2>/dev/null; do
     if ! kill -0 "$server" 2>/dev/null; then
-        wait "$server"
+        wait "$server" || exit
         echo 'the server ended before it was ready' >&2
         exit 1
     fi

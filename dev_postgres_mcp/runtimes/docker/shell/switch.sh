@@ -15,9 +15,27 @@
 #   state/username  the superuser's, whose password is set
 #   state/lease   "EXPIRES IDLE": seconds since 1970, and without a client; 0: none
 #   state/spare   "EXPIRES": the end of a spare, which its pool moves on; nothing once there is a lease
+#   state/ready     there once the superuser has its password
 #   state/exit    "CODE TIME OOM_KILLS" of a server that ended by itself; the lease goes on, so that it can be read
-#   secret/       on a tmpfs, so that no commit of the container holds it
+#   secret/       on a tmpfs, so that no commit of the container holds it; a restart of the container empties it
 set -u
+
+stopping='' woken='' timer='' due=0
+
+# End the `wait` below.  A signal that comes just before it would be lost on it: then another one follows.
+# Nothing is started before there is a timer, so that `$!` is what the lines below have started themselves.
+rouse() {
+    if [ -z "$woken" ] && [ -n "$timer" ]; then
+        (sleep 0.1 && kill -USR2 $$) </dev/null >/dev/null 2>&1 &
+    fi
+    woken=yes
+}
+
+# Before anything else: a stop may come at any time.
+trap 'stopping=yes; rouse' TERM INT QUIT
+trap rouse USR1
+trap : USR2
+trap 'due=0' ALRM
 
 HOME_DIR=${DEV_POSTGRES_MCP_HOME:-/var/lib/dev-postgres-mcp}
 PROC=${DEV_POSTGRES_MCP_PROC:-/proc}
@@ -25,154 +43,186 @@ CGROUP=${DEV_POSTGRES_MCP_CGROUP:-/sys/fs/cgroup}
 SOCKET=${DEV_POSTGRES_MCP_SOCKET:-/var/run/postgresql/.s.PGSQL.5432}
 TICK=60       # longest sleep: the clock may be set, the machine may have been suspended
 IDLE_TICK=30  # longest sleep while clients have to be looked for
-STOP_TRIES=40 # tenths of a second for the server to stop; then it is killed with us
+STOP_TRIES=40 # tenths of a second for the server to stop; then it is killed
 
 id=$1 hard_end=$2 birth_end=$3 kind=$4
 shift 4
 
-state=$HOME_DIR/state secret=$HOME_DIR/secret
-server='' timer='' stopping=''
-expires=0 idle=0 last_used=0 opened=''
+state=$HOME_DIR/state secret=$HOME_DIR/secret pid_file=$PGDATA/postmaster.pid
+server=''
+expires=$birth_end idle=0
+last_used=0 uptime=0 seen=''
 
-# Before anything is started: a stop may come at any time.
-trap 'stopping=yes' TERM INT QUIT
-trap : USR1
-trap 'timer=' USR2
-
-now() { date +%s; }
-
-# Take in the parcels that are whole.  Each file arrives by rename; the secret one leaves the container's layer.
+# Take in the parcels that are whole; one whose taking in was cut off is taken in again.
 take_in() {
-    for mark in "$HOME_DIR"/inbox-"$id"-*/complete; do
+    for mark in "$HOME_DIR/inbox-$id"-*/complete; do
         [ -e "$mark" ] || continue
-        parcel=${mark%/complete}
-        rm -f "$mark"
+        parcel=${mark%/*}
+        # Out of the container's layer; a move to another file system is no rename yet.
         if [ -e "$parcel/password" ]; then
-            mv -f "$parcel/password" "$secret/password"
+            IFS= read -r word <"$parcel/password"
+            printf '%s' "$word" >"$secret/password.new"
+            mv -f "$secret/password.new" "$secret/password"
         fi
+        set --
         for file in "$parcel"/*; do
-            [ -e "$file" ] && mv -f "$file" "$state/"
+            case $file in
+            "$mark" | */password) ;;
+            *) set -- "$@" "$file" ;;
+            esac
         done
-        rmdir "$parcel"
+        [ $# -eq 0 ] || mv -f "$@" "$state/"
+        rm -rf "$parcel"
     done
 }
 
 # Throw away what came along in an image: another one's state, and the locks of a server that no longer runs.
 # After a restart of the container its own state is kept.
 clear_leftovers() {
-    was=''
-    [ -r "$state/id" ] && read -r was <"$state/id"
-    [ "$was" = "$id" ] || rm -rf "$state"
-    for parcel in "$HOME_DIR"/inbox-*; do
-        case $parcel in
-        "$HOME_DIR/inbox-$id-"*) ;;
-        *) rm -rf "$parcel" ;;
+    for found in "$HOME_DIR"/state "$HOME_DIR"/inbox-*; do
+        owner=''
+        case $found in
+        "$HOME_DIR/inbox-$id-"*) continue ;;
+        "$state") [ ! -f "$state/id" ] || read -r owner <"$state/id" ;;
         esac
+        [ "$owner" = "$id" ] || [ ! -e "$found" ] || rm -rf "$found"
     done
-    mkdir -p "$state" "$secret"
-    chmod 700 "$state"
+    [ -d "$state" ] || mkdir -m 700 "$state"
     printf '%s\n' "$id" >"$state/id"
-    rm -f "$state/exit"
-    rm -f "$PGDATA/postmaster.pid" "$SOCKET" "$SOCKET.lock"
+    rm -f "$state/exit" "$state/ready" "$pid_file" "$SOCKET" "$SOCKET.lock"
 }
 
-read_lease() {
-    new_expires='' new_idle=''
-    if [ -e "$state/lease" ]; then
-        read -r new_expires new_idle <"$state/lease" || :
-    elif [ -e "$state/spare" ]; then
-        read -r new_expires <"$state/spare" || :
-        new_idle=0
-    else
-        new_expires=$birth_end new_idle=0
-    fi
-    # What is not two numbers is not believed: the last good lease holds.
-    case "$new_expires:$new_idle" in
-    :* | *: | *[!0-9:]*) ;;
-    *) expires=$new_expires idle=$new_idle ;;
+# Decimal, and short enough to be reckoned with.
+is_number() {
+    case $1 in
+    '' | *[!0-9]* | 0?* | ?????????????*) return 1 ;;
     esac
 }
 
-# True when a client is connected, or was since the last look: the kernel counts what it accepted.
-was_used() {
-    passive=''
-    if [ -r "$PROC/net/snmp" ]; then
-        while read -r protocol _ _ _ _ _ count _; do
-            [ "$protocol" = Tcp: ] && passive=$count
-        done <"$PROC/net/snmp"
+# What is not whole is not believed: the last good lease holds, the first one being that of the birth.
+read_lease() {
+    new_expires='' new_idle=''
+    if [ -f "$state/lease" ]; then
+        read -r new_expires new_idle <"$state/lease"
+    elif [ -f "$state/spare" ]; then
+        read -r new_expires <"$state/spare"
+        new_idle=0
     fi
-    if [ "$passive" != "$opened" ]; then
-        opened=$passive
-        return 0
+    is_number "$new_expires" && is_number "$new_idle" || return
+    # Without a client from now on, not since some time before the lease was changed.
+    [ "$new_expires $new_idle" = "$expires $idle" ] || seen=''
+    expires=$new_expires idle=$new_idle
+}
+
+# True when a client is connected, or one has been since the last look: the kernel counts what it has accepted.
+was_used() {
+    last_seen=$seen seen=none
+    if [ -r "$PROC/net/snmp" ]; then
+        while read -r protocol _ _ _ _ _ accepted _; do
+            [ "$protocol" != Tcp: ] || seen=$accepted
+        done <"$PROC/net/snmp"
     fi
     for table in "$PROC/net/tcp" "$PROC/net/tcp6"; do
         [ -r "$table" ] || continue
-        while read -r _ local _ status _; do
-            case "$local/$status" in
-            *:1538/01) return 0 ;;
+        while read -r _ address _ status _; do
+            case $address/$status in
+            *:1538/01)
+                seen="$seen, connected"
+                return
+                ;;
             esac
         done <"$table"
     done
-    return 1
+    [ "$seen" != "$last_seen" ]
 }
 
-# Set `left` to the seconds until something has to be looked at; 0 when it is over.
+sooner() {
+    [ "$1" -ge "$left" ] || left=$1
+}
+
+# Set `left` to the seconds until something has to be looked at; it is over when none are left.
 look() {
-    time=$(now)
-    left=$TICK
+    now=$(date +%s) left=$TICK
     for end in "$expires" "$hard_end"; do
-        [ "$end" -gt 0 ] || continue
-        [ $((end - time)) -lt "$left" ] && left=$((end - time))
+        [ "$end" -eq 0 ] || sooner $((end - now))
     done
     if [ "$idle" -gt 0 ]; then
-        was_used && last_used=$time
-        [ "$IDLE_TICK" -lt "$left" ] && left=$IDLE_TICK
-        [ $((last_used + idle - time)) -lt "$left" ] && left=$((last_used + idle - time))
+        # A clock that nobody sets.
+        [ ! -r "$PROC/uptime" ] || read -r uptime _ <"$PROC/uptime"
+        uptime=${uptime%.*}
+        was_used && last_used=$uptime
+        sooner "$IDLE_TICK"
+        sooner $((last_used + idle - uptime))
     fi
-    [ "$left" -gt 0 ] || left=0
 }
 
-# Be woken by USR2 after $1 seconds.
+# Be woken by ALRM after $1 seconds, and again should it come just before `wait`.  A timer that is due earlier will
+# do; one that is not needed any more ends in silence.  What somebody sends to all processes passes it by.
 set_timer() {
-    [ -n "$timer" ] && kill "$timer" 2>/dev/null
+    [ "$due" -gt "$now" ] && [ $((due - now)) -le "$1" ] && return
+    [ -z "$timer" ] || kill -USR1 "$timer" 2>/dev/null
+    timer='' due=$((now + $1))
     (
-        trap - TERM INT QUIT USR1 USR2
+        trap '' HUP TERM
+        trap exit USR1
         sleep "$1"
-        kill -USR2 $$
+        for _ in 1 2 3; do
+            kill -ALRM $$
+            sleep 1
+        done
     ) </dev/null >/dev/null 2>&1 &
     timer=$!
 }
 
+# Whatever the cluster's own settings are: they may have come with a snapshot.  None may log the password.
 alter_role() {
-    psql -X -q -w -v ON_ERROR_STOP=1 -U "$1" -d "$2" >/dev/null 2>&1 <<'SQL'
+    PGOPTIONS='-c log_statement=none -c log_min_duration_statement=-1 -c log_min_error_statement=panic' \
+        psql -X -q -w -v ON_ERROR_STOP=1 -h "${SOCKET%/*}" -p "${SOCKET##*.}" -U "$1" -d "$2" <<'SQL'
 \set password `cat "${DEV_POSTGRES_MCP_HOME:-/var/lib/dev-postgres-mcp}/secret/password"`
-SET log_statement = 'none';
-SET log_min_error_statement = 'panic';
+SET default_transaction_read_only = off;
+SET password_encryption = 'scram-sha-256';
 ALTER ROLE CURRENT_USER PASSWORD :'password';
 SQL
 }
 
-# Give the superuser of a prepared cluster its password, over the local socket, as soon as the server answers.
+# The last line of its pid file is how a server says so, from version 10 on.
+is_ready() {
+    [ -r "$pid_file" ] || return 1
+    while read -r line; do
+        [ "$line" != ready ] || return 0
+    done <"$pid_file"
+    return 1
+}
+
+# Give the superuser of a prepared cluster its password, over the local socket, as soon as the server is ready.
 set_password() {
-    user=$(cat "$state/username")
-    tries=0
-    until [ -S "$SOCKET" ]; do
-        sleep 0.01
-    done
-    # `postgres` may have been dropped in a cluster that came from a snapshot.
-    until alter_role "$user" postgres || alter_role "$user" template1; do
-        tries=$((tries + 1))
-        if [ "$tries" -lt 200 ]; then sleep 0.02; else sleep 1; fi
+    IFS= read -r user <"$state/username"
+    pause=0.005
+    while kill -0 "$server"; do
+        # `postgres` may have been dropped in a cluster that came from a snapshot.
+        if is_ready; then
+            if alter_role "$user" postgres || alter_role "$user" template1; then
+                : >"$state/ready"
+                return
+            fi
+            pause=1
+        fi
+        sleep "$pause"
     done
 }
 
+# INT is a fast shutdown.  Until it has its pid file a server ignores that, as all that a shell starts in the
+# background does, and is ended by TERM.
 stop_server() {
     tries=0
-    # Again and again: a server that has just been started ignores the first ones.
-    while [ -n "$server" ] && [ "$tries" -lt "$STOP_TRIES" ] && kill -INT "$server" 2>/dev/null; do
+    while [ "$tries" -lt "$STOP_TRIES" ] && kill -INT "$server" 2>/dev/null; do
+        pid=''
+        [ ! -r "$pid_file" ] || read -r pid 2>/dev/null <"$pid_file"
+        [ "$pid" = "$server" ] || kill -TERM "$server" 2>/dev/null
         sleep 0.1
         tries=$((tries + 1))
     done
+    kill -KILL "$server" 2>/dev/null
 }
 
 note_exit() {
@@ -180,41 +230,50 @@ note_exit() {
     for file in "$CGROUP/memory.events" "$CGROUP/memory/memory.oom_control"; do
         [ -r "$file" ] || continue
         while read -r key value; do
-            [ "$key" = oom_kill ] && kills=$value
+            [ "$key" != oom_kill ] || kills=$value
         done <"$file"
     done
-    printf '%s %s %s\n' "$1" "$(now)" "$kills" >"$state/exit.new" && mv -f "$state/exit.new" "$state/exit"
+    printf '%s %s %s\n' "$1" "$(date +%s)" "$kills" >"$state/exit.new" && mv -f "$state/exit.new" "$state/exit"
+}
+
+# Wait for a signal, or for the server to end.
+wait_for_something() {
+    wait "${server:-$timer}" 2>/dev/null
+    code=$?
+    [ -n "$server" ] || return
+    # Above 128 it may be a signal to us that has ended `wait`.
+    if [ "$code" -gt 128 ]; then
+        kill -0 "$server" 2>/dev/null && return
+        # The server is gone, perhaps in the same moment: then its code is still to be had.
+        wait "$server" 2>/dev/null
+        again=$?
+        [ "$again" -eq 127 ] || code=$again
+    fi
+    server=''
+    note_exit "$code"
 }
 
 clear_leftovers
-take_in
-read_lease
-last_used=$(now)
+# A prepared cluster starts at once: what is written beside it may well come while it does.
+[ "$kind" = prepared ] || take_in
+# The entrypoint of an image stumbles over a file that is not there; it needs none for a cluster that is.
+[ -e "$secret/password" ] || unset POSTGRES_PASSWORD_FILE
 
 "$@" &
 server=$!
-if [ "$kind" = prepared ] && [ -e "$secret/password" ]; then
-    set_password &
-fi
 
-while [ -z "$stopping" ]; do
+while woken='' && [ -z "$stopping" ]; do
+    take_in
+    if [ "$kind" = prepared ] && [ -e "$secret/password" ]; then
+        kind=''
+        set_password </dev/null >/dev/null 2>&1 &
+    fi
+    read_lease
     look
     [ "$left" -gt 0 ] || break
     set_timer "$left"
-    if [ -n "$server" ]; then
-        wait "$server"
-        code=$?
-        # Woken by a signal, the server goes on; else it is gone, and `wait` has told how.
-        if ! kill -0 "$server" 2>/dev/null; then
-            server=''
-            note_exit "$code"
-        fi
-    else
-        wait "$timer"
-    fi
-    take_in
-    read_lease
+    [ -n "$woken" ] || wait_for_something
 done
 
-stop_server
+[ -z "$server" ] || stop_server
 exit 0

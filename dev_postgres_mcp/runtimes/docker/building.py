@@ -1,0 +1,143 @@
+"""Images from containers: a cluster that the image itself makes, a cluster carried over, and the commit of either."""
+
+from __future__ import annotations
+
+from contextlib import contextmanager
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING
+
+import docker.errors
+
+from dev_postgres_mcp.errors import EngineFailed, InitFailed
+from dev_postgres_mcp.model import Evidence
+from dev_postgres_mcp.parsing import new_id
+from dev_postgres_mcp.runtimes.base import Image, Role
+from dev_postgres_mcp.runtimes.docker.container import ID_LABEL, LABEL, prepare_arguments
+from dev_postgres_mcp.runtimes.docker.files import PGDATA, load_scripts
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+    from dev_postgres_mcp.deadline import Deadline
+    from dev_postgres_mcp.model import InitFile
+    from dev_postgres_mcp.runtimes.base import Container
+    from dev_postgres_mcp.runtimes.docker.engine import EngineConnection
+    from dev_postgres_mcp.runtimes.docker.files import ServerUser
+    from dev_postgres_mcp.runtimes.docker.launching import Launcher
+
+REPOSITORY = "dev-postgres-mcp"
+COMMIT_TIMEOUT = 600.0
+"""Seconds; a gigabyte takes six."""
+_POLL_SECONDS = 0.02
+_LOG_LINES = 20
+
+
+class Builder:
+    """Makes the containers that images are committed from, and commits.  Keeps nothing."""
+
+    def __init__(self, connection: EngineConnection, launcher: Launcher) -> None:
+        """Work through `connection`; create and fill as `launcher` does."""
+        self._connection = connection
+        self._launcher = launcher
+
+    @contextmanager
+    def building(
+        self, base: Image, init: tuple[InitFile, ...], *, deadline: Deadline
+    ) -> Iterator[tuple[str, ServerUser]]:
+        """Yield a container whose cluster is made and stopped cleanly, and who owns it; then remove it.
+
+        Raises InitFailed when the image's own initialisation or a script fails.
+        """
+        with self._aside(base, with_init=bool(init), deadline=deadline) as name:
+            self._launcher.fill(name, base, load_scripts(), init, deadline=deadline)
+            self._run_to_end(name, deadline)
+            yield name, self._launcher.server_user(name, base, deadline)
+
+    @contextmanager
+    def carrying(self, container: Container, *, deadline: Deadline) -> Iterator[str]:
+        """Yield a container on the base image with the cluster of another one; then remove it.
+
+        The engine alone pauses the source, for a commit that is dropped again: were we to pause it, it would
+        stay so when we are killed.
+        """
+        base = Image(ref=container.image, id=container.base_id, user=container.user)
+        frozen = self._commit_aside(container, deadline)
+        try:
+            still = Image(ref=container.image, id=frozen, user=container.user)
+            with (
+                self._aside(still, deadline=deadline) as source,
+                self._aside(base, deadline=deadline) as target,
+                self._connection.calling(f"carrying {container.name}", deadline=deadline) as api,
+            ):
+                self._launcher.fill(target, base, load_scripts(), deadline=deadline)
+                api.timeout = max(0.1, min(COMMIT_TIMEOUT, deadline.remaining()))
+                chunks, _ = api.get_archive(source, PGDATA)
+                api.put_archive(target, PGDATA.rpartition("/")[0], chunks)
+                yield target
+        finally:
+            with self._connection.calling("removing an image", deadline=deadline.undoing()) as api:
+                api.remove_image(frozen)
+
+    def commit(self, container: str, labels: Mapping[str, str], *, deadline: Deadline) -> str:
+        """Commit a container under the name that its labels give, in one call; return the image's id.
+
+        What the container was is not the image's: its id is blanked.
+        """
+        ours = {ID_LABEL: "", **{LABEL + key: value for key, value in labels.items()}}
+        with self._connection.calling(f"committing {container[:40]}", deadline=deadline) as api:
+            api.timeout = max(0.1, min(COMMIT_TIMEOUT, deadline.remaining()))
+            committed = api.commit(
+                container,
+                repository=f"{REPOSITORY}/{labels['kind']}",
+                tag=labels["key"],
+                conf={"Labels": ours},
+            )
+        return str(committed["Id"])
+
+    def _commit_aside(self, container: Container, deadline: Deadline) -> str:
+        """Commit without a name, in the labels of a branch that nobody has: a sweep would find it."""
+        labels = {
+            "kind": "branch",
+            "key": new_id(),
+            "name": "",
+            "source": container.id,
+            "base": container.base_id,
+            "image": container.image,
+            "version": container.version,
+            "created-at": datetime.now(UTC).isoformat(),
+            "expires-at": "",
+            "user": container.user,
+        }
+        return self.commit(container.container_id, labels, deadline=deadline)
+
+    @contextmanager
+    def _aside(self, image: Image, *, with_init: bool = False, deadline: Deadline) -> Iterator[str]:
+        """Yield the name of a container of its own, which is removed in any case."""
+        key = new_id()
+        name = Role.PREPARING.name_for(key)
+        ready_by = datetime.now(UTC) + timedelta(seconds=min(deadline.remaining(), 86_400))
+        with self._launcher.creating(
+            name,
+            lambda api: prepare_arguments(api, image, key, ready_by, with_init=with_init),
+            deadline=deadline,
+        ):
+            yield name
+        with self._connection.calling(f"removing {name}", deadline=deadline.undoing()) as api:
+            api.remove_container(name, v=True, force=True)
+
+    def _run_to_end(self, name: str, deadline: Deadline) -> None:
+        with self._connection.calling(f"starting {name}", deadline=deadline) as api:
+            api.start(name)
+            while (state := api.inspect_container(name)["State"])["Running"]:
+                deadline.check(f"preparing an image in {name}")
+                deadline.sleep(_POLL_SECONDS)
+            if state["ExitCode"] == 0:
+                return
+            try:
+                tail = bytes(api.logs(name, tail=_LOG_LINES)).decode("utf-8", "replace").strip()
+            except docker.errors.APIError as exc:
+                raise EngineFailed(f"{name} was taken away while it prepared an image") from exc
+        evidence = Evidence(exit_code=state["ExitCode"], oom_killed=state["OOMKilled"], log_tail=tail)
+        raise InitFailed(
+            "the image could not be prepared", hint="the log lines above say why", evidence=evidence
+        )
