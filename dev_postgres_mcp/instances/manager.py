@@ -18,7 +18,7 @@ from dev_postgres_mcp.instances.lookup import find_container
 from dev_postgres_mcp.instances.quota import instances_of, sum_memory
 from dev_postgres_mcp.model import Drop, Health, Instance, InstanceList, Lease, Outcome, Progress
 from dev_postgres_mcp.parsing import parse_duration, render_duration
-from dev_postgres_mcp.runtimes.base import Kind
+from dev_postgres_mcp.runtimes.base import Kind, Role
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -184,6 +184,8 @@ class InstanceManager:
 
     def _drop_one(self, ref: str, container: Container | None) -> Drop:
         removed = container is not None and self._runtime.remove(container.container_id)
+        if container is not None:
+            self._remove_standby(container)
         if container is not None and container.image_kind is Kind.BRANCH:
             # Made for this branch alone; where a branch of it still stands on it, a sweep comes back to it.
             with suppress(EngineFailed):
@@ -193,6 +195,12 @@ class InstanceManager:
             id=container.id if container is not None else "",
             outcome=Outcome.DROPPED if removed else Outcome.ALREADY_GONE,
         )
+
+    def _remove_standby(self, container: Container) -> None:
+        """Remove what a restore has ready for the place of a container: it would bring back what was dropped."""
+        for other in self._runtime.list():
+            if other.id == container.id and other.role is Role.RESTORING:
+                self._runtime.remove(other.container_id)
 
 
 def check_end(container: Container, ttl: float | None) -> None:

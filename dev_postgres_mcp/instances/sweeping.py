@@ -19,7 +19,7 @@ from dev_postgres_mcp.parsing import render_size
 from dev_postgres_mcp.runtimes.base import Kind, Role
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
     from dev_postgres_mcp.instances.creation import Policy
     from dev_postgres_mcp.runtimes.base import Container, Runtime, StoredImage
@@ -34,14 +34,17 @@ RESTORE_SECONDS = 60.0
 class Sweeper:
     """Sweeps one runtime.  Thread-safe; several may sweep at once."""
 
-    def __init__(self, runtime: Runtime, policy: Policy) -> None:
-        """Sweep `runtime` within the ceilings of `policy`."""
+    def __init__(
+        self, runtime: Runtime, policy: Policy, *, clock: Callable[[], datetime] = lambda: datetime.now(UTC)
+    ) -> None:
+        """Sweep `runtime` within the ceilings of `policy`; `clock` tells what is late."""
         self._runtime = runtime
         self._policy = policy
+        self._clock = clock
 
     def sweep(self, *, dry_run: bool = False) -> tuple[Leftover, ...]:
         """Remove leftovers and return them; with `dry_run` only look."""
-        now = datetime.now(UTC)
+        now = self._clock()
         containers = self._runtime.list()
         swept = [
             Leftover(kind="container", name=container.name, reason=reason)
@@ -78,15 +81,14 @@ class Sweeper:
             return "the making of an image was broken off" if late else ""
         if not container.running and container.state != "paused":
             return "its server never started, or has ended" if late else ""
-        return self._judge_lease(container, now) if late else ""
+        return self._judge_paused(container, now) if late and container.state == "paused" else ""
 
-    def _judge_lease(self, container: Container, now: datetime) -> str:
-        """Look at a lease only where the sweep can do so without asking each container: what is remembered."""
+    def _judge_paused(self, container: Container, now: datetime) -> str:
+        """Look at the lease of a container whose PID 1 stands still with it; every other one looks itself."""
         with suppress(DevPostgresError):
             state = self._runtime.read_state(container)
             end = state.lease.expires_at if state else None
-            if end is not None and now > end + GRACE and container.role is Role.INSTANCE:
-                return "its lease is over"
+            return "it is paused, and its lease is over" if end is not None and now > end + GRACE else ""
         return ""
 
     def _remove_container(self, container: Container, containers: Sequence[Container]) -> bool:

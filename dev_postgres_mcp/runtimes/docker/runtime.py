@@ -68,6 +68,8 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
+FINISH_SECONDS = 30.0
+"""For the end of an old container and the start of the one that takes its place; usual is half a second."""
 STOP_SECONDS = 2.0
 """For a server to tell its clients and stop; usual is a tenth."""
 _LOOPBACK = "127.0.0.1"
@@ -218,7 +220,7 @@ class DockerRuntime:
         if container.contract != CONTRACT:
             return None
         files = state_files(record, lease)
-        lines = (f"{name} {content.decode().rstrip()}" for name, content in files.items())
+        lines = (f"{name} {content.decode()}".removesuffix("\n") for name, content in files.items())
         return Delivery(command=f"/bin/sh {RECEIVE}", lines=tuple(Secret(line) for line in lines))
 
     def renew(self, container: Container, until: datetime, *, deadline: Deadline) -> None:
@@ -266,11 +268,12 @@ class DockerRuntime:
         place = replace(self._place(deadline), port=container.endpoint.port)
         launch = replace(launch, role=Role.RESTORING)
         with self._launcher.making(launch, place, deadline=deadline):
-            deadline.check(f"restoring {container.id}")
-            self._end(container, deadline)
-        # From here on there is only the new one: it is brought up or left for `finish_restore`, never removed.
-        standby = self.inspect(Role.RESTORING.name_for(container.id))
-        restored = self.finish_restore(standby, deadline=deadline)
+            standby = self.inspect(launch.role.name_for(container.id), deadline=deadline)
+        # From here on nothing is undone and nobody can cancel: the new one is brought up, or `finish_restore` is
+        # left to do it.
+        finishing = Deadline(FINISH_SECONDS)
+        self._end(container, finishing)
+        restored = self.finish_restore(standby, deadline=finishing)
         if restored is None:
             raise InstanceNotFound(f"{container.id} was dropped while it was being restored")
         return restored
