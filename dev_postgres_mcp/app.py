@@ -115,6 +115,7 @@ def assemble_app(
         creator=creator,
         spec=lambda: build_spec(defaults),
         size=settings.pool_size,
+        spare_ttl=settings.spare_ttl,
         memory_share=settings.pool_memory_share,
     )
     snapshots = Snapshots(runtime, sql, policy, manager=manager, creator=creator)

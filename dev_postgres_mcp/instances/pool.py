@@ -28,9 +28,6 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-SPARE_SECONDS = 90.0
-"""How long a spare outlives the last word of its keeper."""
-RENEW_SECONDS = 30.0
 SWEEP_SECONDS = 300.0
 
 
@@ -45,14 +42,19 @@ class WarmPool:
         creator: Creator,
         spec: Callable[[], InstanceSpec],
         size: int,
+        spare_ttl: float,
         memory_share: float,
     ) -> None:
-        """Keep `size` spares of `spec`, each taking at most `memory_share` of the engine's free memory."""
+        """Keep `size` spares of `spec`, each taking at most `memory_share` of the engine's free memory.
+
+        A spare outlives the last word of its keeper by `spare_ttl` seconds.
+        """
         self._runtime = runtime
         self._policy = policy
         self._creator = creator
         self._spec = spec
         self._size = size
+        self._ttl = spare_ttl
         self._share = memory_share
 
     @property
@@ -60,14 +62,17 @@ class WarmPool:
         """How many spares a server keeps."""
         return self._size
 
+    @property
+    def renew_seconds(self) -> float:
+        """How often a keeper has to give word."""
+        return self._ttl / 3
+
     def status(self) -> PoolStatus:
         """Return the spares of the engine, whoever keeps them."""
         return PoolStatus(size=self._size, spares=tuple(_describe(spare) for spare in self._spares()))
 
-    def fill(
-        self, size: int | None = None, *, seconds: float = SPARE_SECONDS, deadline: Deadline
-    ) -> PoolStatus:
-        """Start spares until `size` of the default spec are there; they live `seconds` unless renewed.
+    def fill(self, size: int | None = None, *, seconds: float = 0.0, deadline: Deadline) -> PoolStatus:
+        """Start spares until `size` of the default spec are there; they live `seconds`, or longer when renewed.
 
         Raises LimitReached when the engine has not enough free memory for another.
         """
@@ -91,7 +96,7 @@ class WarmPool:
                 ),
                 role=Role.SPARE,
                 maker=self._policy.session,
-                spare_until=datetime.now(UTC) + timedelta(seconds=max(seconds, SPARE_SECONDS)),
+                spare_until=datetime.now(UTC) + timedelta(seconds=max(seconds, self._ttl)),
             )
             starting = deadline.part(self._policy.create_timeout, undoable=True)
             container = self._creator.start(launch, launch.record, progress=lambda _: None, deadline=starting)
@@ -100,7 +105,7 @@ class WarmPool:
 
     def renew(self, *, deadline: Deadline) -> None:
         """Let the spares of this session live on; one that was claimed or has gone meanwhile is no error."""
-        until = datetime.now(UTC) + timedelta(seconds=SPARE_SECONDS)
+        until = datetime.now(UTC) + timedelta(seconds=self._ttl)
         end = end_after(self._spec().ttl, self._creator.hard_end())
         for spare in self._own():
             # One that is too old to be claimed ends by itself, and another takes its place.
@@ -167,15 +172,16 @@ class Keeper:
                 sweep_quietly(self._sweeper)
                 swept = SWEEP_SECONDS
             self._keep()
-            self._wanted.wait(RENEW_SECONDS)
+            self._wanted.wait(self._pool.renew_seconds)
             self._wanted.clear()
-            swept -= RENEW_SECONDS
+            swept -= self._pool.renew_seconds
 
     def _keep(self) -> None:
         try:
             if self._pool.size:
                 self._pool.renew(deadline=self._deadline)
-                self._creator.wait_quiet(self._deadline)
+                # No longer than until the next word is due: a create may pull for many minutes.
+                self._creator.wait_quiet(self._deadline.part(self._pool.renew_seconds))
                 self._pool.fill(deadline=self._deadline)
         except DevPostgresError as exc:
             log.info("the pool is not full: %s", exc.message)

@@ -95,6 +95,9 @@ class Settings(BaseSettings):
         7 * 86_400.0, description="Longest life of an instance, however often it is extended."
     )
     pool_size: int = Field(1, ge=0, le=100, description="Spares that `mcp serve` keeps; 0: none.")
+    spare_ttl: Annotated[
+        float, Field(ge=3, le=3600), _parsed(parse_duration), PlainSerializer(render_duration)
+    ] = Field(90.0, description="How long a spare outlives a server that was killed.")
     pool_memory_share: float = Field(
         0.25, gt=0, le=1, description="Share of the engine's free memory that one spare may take."
     )
