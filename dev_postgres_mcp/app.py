@@ -13,7 +13,7 @@ from dev_postgres_mcp.instances.creation import Creator
 from dev_postgres_mcp.instances.diagnosis import Finding, diagnose
 from dev_postgres_mcp.instances.images import PreparedImages
 from dev_postgres_mcp.instances.observation import Observer
-from dev_postgres_mcp.instances.pool import Keeper, WarmPool
+from dev_postgres_mcp.instances.pool import Keeper, PoolRules, WarmPool
 from dev_postgres_mcp.instances.quota import Quota
 from dev_postgres_mcp.instances.snapshots import Snapshots
 from dev_postgres_mcp.instances.sweeping import Sweeper, sweep_quietly
@@ -114,9 +114,11 @@ def assemble_app(
         policy,
         creator=creator,
         spec=lambda: build_spec(defaults),
-        size=settings.pool_size,
-        spare_ttl=settings.spare_ttl,
-        memory_share=settings.pool_memory_share,
+        rules=PoolRules(
+            size=settings.pool_size,
+            spare_ttl=settings.spare_ttl,
+            memory_share=settings.pool_memory_share,
+        ),
     )
     snapshots = Snapshots(runtime, sql, policy, manager=manager, creator=creator)
     return App(

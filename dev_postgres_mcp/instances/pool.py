@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import threading
 from contextlib import suppress
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
@@ -31,6 +31,18 @@ log = logging.getLogger(__name__)
 SWEEP_SECONDS = 300.0
 
 
+@dataclass(frozen=True, kw_only=True)
+class PoolRules:
+    """Keep `size` spares, each taking at most `memory_share` of the engine's free memory.
+
+    A spare outlives the last word of its keeper by `spare_ttl` seconds.
+    """
+
+    size: int
+    spare_ttl: float
+    memory_share: float
+
+
 class WarmPool:
     """Spares of the default spec on one runtime.  Thread-safe."""
 
@@ -41,21 +53,16 @@ class WarmPool:
         *,
         creator: Creator,
         spec: Callable[[], InstanceSpec],
-        size: int,
-        spare_ttl: float,
-        memory_share: float,
+        rules: PoolRules,
     ) -> None:
-        """Keep `size` spares of `spec`, each taking at most `memory_share` of the engine's free memory.
-
-        A spare outlives the last word of its keeper by `spare_ttl` seconds.
-        """
+        """Keep spares of `spec` by these rules."""
         self._runtime = runtime
         self._policy = policy
         self._creator = creator
         self._spec = spec
-        self._size = size
-        self._ttl = spare_ttl
-        self._share = memory_share
+        self._size = rules.size
+        self._ttl = rules.spare_ttl
+        self._share = rules.memory_share
 
     @property
     def size(self) -> int:
