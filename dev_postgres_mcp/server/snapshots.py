@@ -11,8 +11,10 @@ from dev_postgres_mcp.instances.specs import build_branch_spec
 from dev_postgres_mcp.instances.trials import read_script
 from dev_postgres_mcp.parsing import parse_duration
 from dev_postgres_mcp.server.parameters import (
+    Apply,
     BranchSource,
     Cpus,
+    Force,
     IdleTimeout,
     InstanceRef,
     Labels,
@@ -42,6 +44,8 @@ if TYPE_CHECKING:
     from mcp.server.mcpserver.tools import Tool
 
     from dev_postgres_mcp.app import App
+    from dev_postgres_mcp.deadline import Deadline
+    from dev_postgres_mcp.model import Snapshot
     from dev_postgres_mcp.server.session import Session
 
 _MAKES = {
@@ -84,18 +88,20 @@ class SnapshotTools:
         """Freeze an instance's whole cluster - all databases, roles and settings - under a name.
 
         Everything committed before the call is in it. Clients stay connected; the server stands still meanwhile,
-        for a fraction of a second or some seconds per gigabyte.
+        for a fraction of a second or some seconds per gigabyte. Returns the name to restore to or branch from.
         """
-        seconds = self._app.settings.snapshot_ttl if ttl is None else parse_duration(ttl, what="ttl")
-        return view_snapshot(
-            await self._workers.run(
-                lambda deadline: self._app.snapshots.take(id, name, ttl=seconds, deadline=deadline),
-                undoable=True,
-            )
-        )
+
+        def take(deadline: Deadline) -> Snapshot:
+            seconds = self._app.settings.snapshot_ttl if ttl is None else parse_duration(ttl, what="ttl")
+            return self._app.snapshots.take(id, name, ttl=seconds, deadline=deadline)
+
+        return view_snapshot(await self._workers.run(take, undoable=True))
 
     async def list_postgres_snapshots(self) -> SnapshotListView:
-        """List every snapshot on this engine, oldest first, with size, age, and the instances that stand on it."""
+        """List every snapshot on this engine, oldest first.
+
+        Returns name, source, size, expires_at and the instances that stand on each.
+        """
         return view_snapshots(await self._workers.run(lambda _: self._app.snapshots.list()))
 
     async def branch_postgres_instance(
@@ -143,7 +149,7 @@ class SnapshotTools:
     ) -> InstanceView:
         """Put an instance back to a snapshot: what came after it is lost; id, port, password and dsn stay.
 
-        Open connections end (57P01); connect again with the same dsn.
+        Open connections end (57P01); connect again with the same dsn. Returns the same fields as get.
         """
         report = ProgressReporter(ctx)
         return view_instance(
@@ -158,9 +164,12 @@ class SnapshotTools:
     async def delete_postgres_snapshot(
         self,
         snapshot: SnapshotRef,
-        force: bool = False,  # noqa: FBT001, FBT002 - the wire's
+        force: Force = False,  # noqa: FBT002 - the wire's
     ) -> SnapshotView:
-        """Delete a snapshot. Refused while instances stand on it; with force they are dropped too."""
+        """Delete a snapshot. Refused while instances stand on it; with force they are dropped too.
+
+        Returns what was deleted, `branches` being the instances that were dropped.
+        """
         return view_snapshot(
             await self._workers.run(lambda _: self._app.snapshots.delete(snapshot, force=force))
         )
@@ -171,7 +180,7 @@ class SnapshotTools:
         id: InstanceRef,  # noqa: A002 - the wire's word
         sql: Script = None,
         file: ScriptFile = None,
-        apply: bool = False,  # noqa: FBT001, FBT002 - the wire's
+        apply: Apply = False,  # noqa: FBT002 - the wire's
     ) -> MigrationView:
         """Run a migration on a throwaway branch of an instance and report what it did; the instance is not touched.
 
