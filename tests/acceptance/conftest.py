@@ -10,7 +10,7 @@ from dev_postgres_mcp.app import build_app
 from dev_postgres_mcp.parsing import new_id
 from dev_postgres_mcp.runtimes.docker.container import LABEL
 from dev_postgres_mcp.settings import load_settings
-from tests.acceptance.program import dead_engine, make_program
+from tests.acceptance.program import NO_POOL, alone, dead_engine, make_program
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -28,9 +28,16 @@ def anyio_backend() -> str:
 
 @pytest.fixture
 def program(docker_stage: DockerStage, tmp_path: Path) -> Program:
-    """The program on a real engine; what it makes is owned by the stage's session and put away with it."""
-    address = docker_stage.runtime().engine().address
-    return make_program(tmp_path, address, DEV_POSTGRES_MCP_SESSION=docker_stage.session)
+    """The program on a real engine; what it makes carries the stage's session and is put away with it."""
+    return make_program(
+        tmp_path, docker_stage.runtime().engine().address, **alone(docker_stage.session), **NO_POOL
+    )
+
+
+@pytest.fixture
+def pooling(program: Program) -> Program:
+    """The same, with a warm pool of one spare beside each server."""
+    return program.having(DEV_POSTGRES_MCP_POOL_SIZE="1")
 
 
 @pytest.fixture
@@ -41,12 +48,12 @@ def offline(tmp_path: Path) -> Program:
 
 @pytest.fixture
 def left(docker_stage: DockerStage) -> Callable[[], list[str]]:
-    """What is on the engine that carries the stage's session, of any state."""
+    """The containers on the engine that carry the stage's session, of any state and role."""
 
     def look() -> list[str]:
-        label = f"{LABEL}owner.session={docker_stage.session}"
+        label = f"{LABEL}maker={docker_stage.session}"
         found: list[dict[str, Any]] = docker_stage.api.containers(all=True, filters={"label": label})
-        return [str(container["Names"][0]) for container in found]
+        return [str(container["Names"][0]).lstrip("/") for container in found]
 
     return look
 
@@ -63,7 +70,7 @@ def resident(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Any
     """An instance for all tests that only look at one."""
     runtime = build_app(load_settings().settings, session="", program="").runtime
     home, session = tmp_path_factory.mktemp("resident"), f"test-{new_id()}"
-    program = make_program(home, runtime.engine().address, DEV_POSTGRES_MCP_SESSION=session)
+    program = make_program(home, runtime.engine().address, **alone(session), **NO_POOL)
     made = program.run("postgres", "create", "--name", f"resident {session}", "--format", "json").data
     yield made
     program.run("postgres", "drop", made["id"])

@@ -26,6 +26,8 @@ PATIENCE = 60.0
 """Seconds after which a test gives up on a process: a create on a busy machine, and then some."""
 ROOMY = {"DEV_POSTGRES_MCP_MAX_INSTANCES": "10000", "DEV_POSTGRES_MCP_MAX_TOTAL_MEMORY": "1000t"}
 """Ceilings that other people's instances on a shared engine do not fill."""
+NO_POOL = {"DEV_POSTGRES_MCP_POOL_SIZE": "0"}
+"""A server that starts nothing by itself."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -124,6 +126,14 @@ def find_command() -> tuple[str, ...]:
 def dead_engine(home: Path) -> str:
     """Return an address at which no engine answers."""
     return "npipe:////./pipe/no.sock" if sys.platform == "win32" else f"unix://{home}/no.sock"
+
+
+def alone(session: str) -> dict[str, str]:
+    """Return settings under which nobody else's spare is claimed, and ours by nobody else: odd limits."""
+    return {
+        "DEV_POSTGRES_MCP_SESSION": session,
+        "DEV_POSTGRES_MCP_CPUS": f"0.9{int.from_bytes(session.encode()[-4:]) % 10**8:08}",
+    }
 
 
 def make_program(home: Path, docker_host: str, **variables: str) -> Program:

@@ -24,6 +24,21 @@ COMMANDS = (
     "postgres health-check",
     "postgres logs",
     "postgres psql",
+    "postgres extend",
+    "postgres sweep",
+    "postgres branch",
+    "postgres restore",
+    "postgres try",
+    "postgres rehearse",
+    "postgres snapshot take",
+    "postgres snapshot list",
+    "postgres snapshot delete",
+    "postgres pool status",
+    "postgres pool fill",
+    "postgres pool drain",
+    "image list",
+    "image prepare",
+    "image prune",
     "mcp serve",
     "mcp config",
     "config show",
@@ -46,7 +61,9 @@ def test_help_documents_the_exit_codes(offline: Program) -> None:
     assert all(f"  {code}  " in text for code in ("0", "1", "2", "3", "4", "5", "6", "7", "128+n"))
 
 
-@pytest.mark.parametrize("group", ["", "postgres", "mcp", "config"])
+@pytest.mark.parametrize(
+    "group", ["", "postgres", "postgres snapshot", "postgres pool", "image", "mcp", "config"]
+)
 def test_a_group_without_a_command_shows_its_help(offline: Program, group: str) -> None:
     done = offline.run(*group.split(), code=2)
     assert "Commands:" in done.stdout + done.stderr
@@ -126,6 +143,19 @@ def test_bad_usage_is_exit_code_2_with_its_reason_on_stderr(
         "logs abc",
         "psql abc",
         "drop --all --force",
+        "extend abc --ttl 1h",
+        "sweep",
+        "sweep --dry-run",
+        "branch abc",
+        "restore abc before",
+        "try abc -- true",
+        "rehearse abc -",
+        "snapshot take abc",
+        "snapshot list",
+        "snapshot delete before",
+        "pool status",
+        "pool fill",
+        "pool drain",
     ],
 )
 def test_without_an_engine_each_command_says_what_was_tried(offline: Program, command: str) -> None:

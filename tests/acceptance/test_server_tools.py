@@ -21,7 +21,19 @@ TOOLS = {
     "get_postgres_instance": "Get a PostgreSQL instance",
     "drop_postgres_instance": "Drop a PostgreSQL instance",
     "health_check_postgres": "Check a PostgreSQL instance",
+    "extend_postgres_instance": "Extend a PostgreSQL instance",
+    "take_postgres_snapshot": "Take a snapshot",
+    "list_postgres_snapshots": "List snapshots",
+    "branch_postgres_instance": "Branch a PostgreSQL instance",
+    "restore_postgres_instance": "Restore a PostgreSQL instance",
+    "delete_postgres_snapshot": "Delete a snapshot",
+    "rehearse_migration": "Rehearse a migration",
 }
+NEEDED: dict[str, dict[str, str]] = {
+    "extend_postgres_instance": {"ttl": "1h"},
+    "rehearse_migration": {"sql": "SELECT 1"},
+}
+"""What a call wants beside the parameters that are required."""
 INSTANCE_VIEW = [
     "id",
     "name",
@@ -43,6 +55,13 @@ INSTANCE_VIEW = [
     "hint",
 ]
 ERAS = (*LEGACY, MODERN)
+OBVIOUS = (
+    "get_postgres_instance",
+    "health_check_postgres",
+    "list_postgres_snapshots",
+    "delete_postgres_snapshot",
+)
+"""Tools that a client understands without a word in the instructions."""
 SECRET = "Tr0ub4dor-and-3"
 
 
@@ -78,12 +97,12 @@ def test_the_server_says_who_it_is_in_which_era_and_how_long_an_instance_lives(o
             about = said.get("serverInfo") or said["_meta"]["io.modelcontextprotocol/serverInfo"]
             assert era in (said.get("protocolVersion"), *said.get("supportedVersions", ()))
             assert about == {"name": "dev-postgres-mcp", "title": "Throwaway PostgreSQL", "version": version}
-            assert "drop_postgres_instance when you are done" in said["instructions"]
-            assert "until it is dropped" in said["instructions"]
+            assert all(tool in said["instructions"] for tool in TOOLS if tool not in OBVIOUS)
+            assert "ends by itself at expires_at, or after idle_timeout" in said["instructions"]
             assert len(said["instructions"]) <= 4096  # where Claude Code cuts
 
 
-def test_exactly_the_five_tools_are_listed_in_order_with_both_titles(tools: dict[str, Any]) -> None:
+def test_exactly_these_tools_are_listed_in_order_with_both_titles(tools: dict[str, Any]) -> None:
     assert {name: tool["title"] for name, tool in tools.items()} == TOOLS
     assert list(tools) == list(TOOLS)
     assert [tool["annotations"]["title"] for tool in tools.values()] == list(TOOLS.values())
@@ -98,6 +117,13 @@ def test_each_tool_says_what_it_may_do(tools: dict[str, Any]) -> None:
         "get_postgres_instance": (True, False, True, False),
         "drop_postgres_instance": (False, True, True, False),
         "health_check_postgres": (True, False, True, False),
+        "extend_postgres_instance": (False, False, False, False),
+        "take_postgres_snapshot": (False, False, False, False),
+        "list_postgres_snapshots": (True, False, True, False),
+        "branch_postgres_instance": (False, False, False, False),
+        "restore_postgres_instance": (False, True, False, False),
+        "delete_postgres_snapshot": (False, True, False, False),
+        "rehearse_migration": (False, True, False, False),
     }
 
 
@@ -116,8 +142,9 @@ def test_no_schema_takes_or_returns_more_than_it_names(tools: dict[str, Any]) ->
             assert schema["additionalProperties"] is False, name
 
 
-def test_create_and_get_return_the_instance_view_of_the_design(tools: dict[str, Any]) -> None:
-    for name in ("create_postgres_instance", "get_postgres_instance"):
+def test_what_makes_gets_or_changes_an_instance_returns_its_view(tools: dict[str, Any]) -> None:
+    for verb in ("create", "get", "extend", "branch", "restore"):
+        name = f"{verb}_postgres_instance"
         schema = tools[name]["outputSchema"]
         assert sorted(schema["properties"]) == sorted(INSTANCE_VIEW)
         assert sorted(schema["required"]) == sorted(INSTANCE_VIEW)
@@ -173,7 +200,8 @@ def test_tools_are_listed_while_the_engine_is_down_and_each_call_says_why(sessio
     listed = session.ask("tools/list")["result"]["tools"]
     assert [tool["name"] for tool in listed] == list(TOOLS)
     for tool in listed:
-        result = session.call(tool["name"], **dict.fromkeys(tool["inputSchema"].get("required", ()), "abc"))
+        required = dict.fromkeys(tool["inputSchema"].get("required", ()), "abc")
+        result = session.call(tool["name"], **required, **NEEDED.get(tool["name"], {}))
         assert result["isError"] is True, tool["name"]
         assert "no.sock" in text_of(result), tool["name"]
 

@@ -83,7 +83,8 @@ def test_ctrl_c_in_psql_cancels_the_query_and_not_psql(program: Program, residen
 def test_ctrl_c_in_a_create_takes_the_bar_away_and_leaves_nothing(
     program: Program, left: Callable[[], list[str]]
 ) -> None:
-    with program.on_terminal("postgres", "create") as terminal:
+    (program.directory / "slow.sql").write_text("SELECT pg_sleep(600)", encoding="utf-8")
+    with program.on_terminal("postgres", "create", "--init", "slow.sql") as terminal:
         terminal.expect("waiting for the first login")
         terminal.enter("\x03")
         assert terminal.finish() == 130
