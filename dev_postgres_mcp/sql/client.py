@@ -51,6 +51,8 @@ ANSWER_TIMEOUT = 5.0
 """Seconds for a login and a look; a server that is paused in between answers nothing at all."""
 _MAINTENANCE_DATABASE = "postgres"
 _TEMPLATE_DATABASE = "template1"
+_STAND_INS = ("dev_postgres_mcp_stand_in", "dev_postgres_mcp_substitute", "dev_postgres_mcp_deputy")
+"""Names for a superuser of one statement: one of them is neither the old name nor the new one."""
 _RENAME_SUPERUSER = (
     "create_stand_in",
     "become_stand_in",
@@ -115,6 +117,7 @@ class PsycopgSql:
                 _change(connection, f"database {wanted.database!r}", step, **names)
             if wanted.username != conninfo.username:
                 names = {"old_name": conninfo.username, "new_name": wanted.username}
+                names["stand_in"] = next(name for name in _STAND_INS if name not in names.values())
                 for step in _RENAME_SUPERUSER:
                     _change(connection, f"user {wanted.username!r}", step, **names)
             if wanted.password != conninfo.password:

@@ -19,10 +19,10 @@ ALTER DATABASE {old_name} RENAME TO {new_name};
 
 -- name: create_stand_in
 -- Nobody can rename the role of their own session: for one statement this superuser takes its place.
-CREATE ROLE dev_postgres_mcp_stand_in SUPERUSER;
+CREATE ROLE {stand_in} SUPERUSER;
 
 -- name: become_stand_in
-SET SESSION AUTHORIZATION dev_postgres_mcp_stand_in;
+SET SESSION AUTHORIZATION {stand_in};
 
 -- name: rename_role
 -- A SCRAM password survives the renaming; only an MD5 one would not.
@@ -32,7 +32,7 @@ ALTER ROLE {old_name} RENAME TO {new_name};
 RESET SESSION AUTHORIZATION;
 
 -- name: drop_stand_in
-DROP ROLE dev_postgres_mcp_stand_in;
+DROP ROLE {stand_in};
 
 -- name: create_database
 CREATE DATABASE {new_name};

@@ -8,12 +8,14 @@ umask 077
 
 while IFS= read -r line; do
     name=${line%% *}
+    end=
     case $name in
-    record | lease | username) directory=$HOME_DIR/state ;;
+    record | lease) directory=$HOME_DIR/state end='\n' ;;
+    username) directory=$HOME_DIR/state ;;
     password) directory=$HOME_DIR/secret ;;
     *) exit 1 ;;
     esac
-    printf '%s\n' "${line#* }" >"$directory/$name.new"
+    printf "%s$end" "${line#* }" >"$directory/$name.new"
     mv -f "$directory/$name.new" "$directory/$name"
 done
 
