@@ -1,0 +1,81 @@
+"""The engine as if nobody else used it: a whole sweep or prune would take other people's leftovers, too."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from dev_postgres_mcp.app import assemble_app
+from dev_postgres_mcp.runtimes.docker import DockerRuntime
+from dev_postgres_mcp.settings import Settings
+from tests.helpers.stages import ROOMY, owner_of
+
+if TYPE_CHECKING:
+    from pathlib import Path
+    from typing import Any
+
+    from dev_postgres_mcp.app import App
+    from dev_postgres_mcp.deadline import Deadline
+    from dev_postgres_mcp.runtimes.base import Container, StoredImage
+    from dev_postgres_mcp.runtimes.docker import DockerOptions
+    from tests.helpers.stages import DockerStage
+
+
+class OwnRuntime(DockerRuntime):
+    """Docker, of which only what stands on the base images of one test is shown."""
+
+    def __init__(self, options: DockerOptions) -> None:
+        """Show nothing yet."""
+        super().__init__(options)
+        self.bases: set[str] = set()
+
+    def list(self, *, deadline: Deadline | None = None) -> tuple[Container, ...]:
+        """Return the containers on our bases."""
+        return tuple(one for one in super().list(deadline=deadline) if one.base_id in self.bases)
+
+    def images(self, *, deadline: Deadline | None = None) -> tuple[StoredImage, ...]:
+        """Return the images from our bases."""
+        return tuple(one for one in super().images(deadline=deadline) if one.image.base_id in self.bases)
+
+
+class OwnWorld:
+    """A program over a base image that nobody else has, and over nothing else."""
+
+    def __init__(self, stage: DockerStage, disk: Path, **settings: Any) -> None:
+        """Make the base image; `settings` override the defaults."""
+        self.stage = stage
+        self.runtime = OwnRuntime(replace(stage.options, state_directory=disk))
+        self.base = self.renew_base()
+        repository, _, version = self.base.rpartition(":")
+        given = {"version": version, "image_repository": repository, **ROOMY, **settings}
+        self.app: App = assemble_app(
+            Settings(**given), runtime=self.runtime, sql=stage.sql, owner=owner_of(stage)
+        )
+
+    @property
+    def base_id(self) -> str:
+        """The id of the base image as it stands now."""
+        return str(self.stage.api.inspect_image(self.base)["Id"])
+
+    def renew_base(self) -> str:
+        """Put another image under the name of the base image, as a pull of a newer one does."""
+        self.base = self.stage.add_base()
+        self.runtime.bases.add(self.base_id)
+        return self.base
+
+    def images(self) -> dict[str, list[str]]:
+        """Return the tags of every image from our bases by its id, as the engine itself tells them."""
+        found = self.stage.api.images(filters={"label": "dev-postgres-mcp.kind"})
+        return {
+            image["Id"]: [tag for tag in image["RepoTags"] or [] if tag != "<none>:<none>"]
+            for image in found
+            if image["Labels"]["dev-postgres-mcp.base"] in self.runtime.bases
+        }
+
+    def close(self) -> None:
+        """Remove what is left on our bases."""
+        for container in self.runtime.list():
+            self.runtime.remove(container.container_id)
+        for image_id in reversed([stored.image.id for stored in self.runtime.images()]):
+            self.runtime.remove_image(image_id)
+        self.runtime.close()
