@@ -91,7 +91,7 @@ class WarmPool:
         image = self._creator.ensure_prepared(base, progress=lambda _: None, deadline=deadline)
         wanted = self._size if size is None else size
         end = end_after(spec.ttl, self._creator.hard_end())
-        while sum(fits(spare, spec, base) and lasts(spare, end) for spare in self._spares()) < wanted:
+        while sum(fits(spare, spec, base) and lasts(spare, end) for spare in self._coming()) < wanted:
             deadline.check("filling the pool")
             self._check_memory(spec.limits.memory)
             launch = replace(
@@ -101,13 +101,15 @@ class WarmPool:
                     patience=self._policy.create_timeout,
                     hard_end=self._creator.hard_end(),
                 ),
-                role=Role.SPARE,
+                role=Role.WARMING,
                 maker=self._policy.session,
                 spare_until=datetime.now(UTC) + timedelta(seconds=max(seconds, self._ttl)),
             )
             starting = deadline.part(self._policy.create_timeout, undoable=True)
             container = self._creator.start(launch, launch.record, progress=lambda _: None, deadline=starting)
             self._creator.tell(container, launch.record, NO_LEASE)
+            # Not before: a claimant changes the password, with which the lines above wait for it.
+            self._runtime.offer(container, deadline=starting)
         return self.status()
 
     def renew(self, *, deadline: Deadline) -> None:
@@ -122,7 +124,7 @@ class WarmPool:
 
     def drain(self, *, own: bool = False) -> tuple[str, ...]:
         """Remove the spares of the engine, or only this session's; return their ids."""
-        spares = self._own() if own else self._spares()
+        spares = [one for one in self._coming() if not own or one.maker == self._policy.session]
         return tuple(spare.id for spare in spares if self._runtime.remove(spare.container_id))
 
     def _check_memory(self, memory: int) -> None:
@@ -138,6 +140,11 @@ class WarmPool:
 
     def _spares(self) -> list[Container]:
         return [one for one in self._runtime.list() if one.role is Role.SPARE and one.running]
+
+    def _coming(self) -> list[Container]:
+        """Return the spares and what is to be one."""
+        roles = {Role.SPARE, Role.WARMING}
+        return [one for one in self._runtime.list() if one.role in roles and one.running]
 
     def _own(self) -> list[Container]:
         return [spare for spare in self._spares() if spare.maker == self._policy.session]

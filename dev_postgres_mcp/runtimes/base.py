@@ -40,6 +40,7 @@ class Role(StrEnum):
 
     INSTANCE = ""
     SPARE = "spare-"
+    WARMING = "warming-"
     RESTORING = "restore-"
     PREPARING = "prepare-"
 
@@ -192,7 +193,8 @@ class Launch:
     """What a runtime is asked to start.  After `patience` seconds without a login it counts as broken.
 
     `maker` is the session that starts it.
-    No lease goes beyond `hard_end`.  A spare has no lease yet; it ends at `spare_until` unless that is moved on.
+    No lease goes beyond `hard_end`.  A spare, and what is to be one, has no lease yet; it ends at `spare_until`
+    unless that is moved on.
     """
 
     record: Record
@@ -310,6 +312,9 @@ class Runtime(Protocol):
 
     def renew(self, container: Container, until: datetime, *, deadline: Deadline) -> None:
         """Let a spare live until then; what has been claimed meanwhile is not touched by that."""
+
+    def offer(self, container: Container, *, deadline: Deadline) -> Container:
+        """Make a spare of what has warmed up; from then on it can be claimed.  Raises InstanceNotFound."""
 
     def claim(self, container: Container, *, deadline: Deadline) -> Container | None:
         """Make a spare an instance; None when it is gone or somebody else was faster.  One claimant wins."""

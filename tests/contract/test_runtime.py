@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
+from dataclasses import replace
 from datetime import timedelta
 from typing import TYPE_CHECKING
 
@@ -20,12 +21,14 @@ from dev_postgres_mcp.errors import (
     LoginFailed,
     PortsExhausted,
 )
-from dev_postgres_mcp.model import Secret
-from dev_postgres_mcp.runtimes.base import Capabilities
+from dev_postgres_mcp.model import Lease, Secret
+from dev_postgres_mcp.runtimes.base import Role, State
+from tests.helpers.acts import read_state, start, wait_for_login
 from tests.helpers.stages import (
     ABSENT_IMAGE,
     MEGABYTE,
     DockerStage,
+    an_hour_from_now,
     build_launch,
     owned,
     owner_of,
@@ -34,25 +37,12 @@ from tests.helpers.stages import (
 )
 
 if TYPE_CHECKING:
-    from dev_postgres_mcp.model import Conninfo
-    from dev_postgres_mcp.runtimes.base import Container, Runtime
+    from dev_postgres_mcp.runtimes.base import Container, Record, Runtime
     from tests.helpers.stages import Stage
 
 
-def start(stage: Stage, runtime: Runtime, **asked: object) -> Container:
-    return runtime.start(build_launch(stage, runtime, **asked), deadline=patience())
-
-
-def wait_for_login(stage: Stage, conninfo: Conninfo) -> None:
-    deadline = Deadline(60)
-    while True:
-        try:
-            stage.sql.login(conninfo)
-        except LoginFailed:
-            deadline.check("waiting for a login")
-            deadline.sleep(0.02)
-        else:
-            return
+def read_record(runtime: Runtime, container: Container) -> Record:
+    return read_state(runtime, container).record
 
 
 def test_a_start_gives_a_running_container_under_its_own_port(stage: Stage, runtime: Runtime) -> None:
@@ -69,16 +59,14 @@ def test_a_start_gives_a_running_container_under_its_own_port(stage: Stage, runt
 def test_another_process_reads_credentials_that_work(stage: Stage, runtime: Runtime) -> None:
     container = start(stage, runtime, database="shop", username="keeper")
     other = stage.runtime()
-    record = other.read_record(container.container_id)
-    assert record is not None
+    record = read_record(other, container)
     assert (record.id, record.database, record.username) == (container.id, "shop", "keeper")
     wait_for_login(stage, record.conninfo(other.inspect(container.container_id).endpoint))
 
 
 def test_a_wrong_password_is_refused(stage: Stage, runtime: Runtime) -> None:
     container = start(stage, runtime, password=Secret("the right one"))
-    record = runtime.read_record(container.container_id)
-    assert record is not None
+    record = read_record(runtime, container)
     conninfo = record.conninfo(container.endpoint)
     wait_for_login(stage, conninfo)
     with pytest.raises(LoginFailed):
@@ -86,22 +74,35 @@ def test_a_wrong_password_is_refused(stage: Stage, runtime: Runtime) -> None:
 
 
 def test_what_is_asked_for_comes_back_in_lists_and_inspections(stage: Stage, runtime: Runtime) -> None:
-    labels = {"suite": "shop", "id": "mine", "ünï": "cödé = ok"}
-    container = start(stage, runtime, labels=labels, memory="256m", cpus=0.5)
-    other = stage.runtime()
+    container = start(stage, runtime, memory="256m", cpus=0.5, settings={"work_mem": "8MB"})
+    other = stage.runtime(client="elsewhere")
     (listed,) = owned(stage, other)
     inspected = other.inspect(container.container_id)
     for seen in (container, listed, inspected):
-        assert seen.labels == labels
-        assert seen.owner == owner_of(stage)
+        assert (seen.role, seen.maker) == (Role.INSTANCE, stage.session)
         assert (seen.limits.memory, seen.limits.cpus) == (256 * MEGABYTE, 0.5)
+        assert seen.settings == {"work_mem": "8MB"}
         assert seen.version == stage.version
         assert seen.image == f"postgres:{stage.version}"
+        assert seen.image_id == seen.base_id != ""
+        assert seen.hard_end is None
         assert seen.endpoint == container.endpoint
         assert seen.created_at.utcoffset() is not None
         assert seen.ready_by - seen.created_at == timedelta(seconds=60)
         assert seen.name == f"mcp-postgres-{container.id}"
         assert (seen.id, seen.container_id) == (container.id, container.container_id)
+
+
+def test_what_lies_beside_the_server_comes_back_whole_to_anybody(stage: Stage, runtime: Runtime) -> None:
+    labels = {"suite": "shop", "id": "mine", "ünï": "cödé = ok\nand more"}
+    lease = Lease(expires_at=an_hour_from_now(), idle_timeout=90.0)
+    launch = build_launch(stage, runtime, labels=labels, name="a shop", database="db \n x", username=" me ")
+    container = runtime.start(replace(launch, lease=lease), deadline=patience())
+    for reader in (runtime, stage.runtime(), stage.runtime(client="elsewhere")):
+        state = read_state(reader, container)
+        assert state == State(record=launch.record, lease=lease)
+        assert (state.record.labels, state.record.owner) == (labels, owner_of(stage))
+        assert reader.read_state(container) == state, "the second time from what it remembers"
 
 
 def test_a_list_is_ordered_by_age(stage: Stage, runtime: Runtime) -> None:
@@ -153,7 +154,7 @@ def test_a_removed_container_has_no_record(stage: Stage, runtime: Runtime) -> No
     container = start(stage, runtime)
     runtime.remove(container.container_id)
     try:
-        assert runtime.read_record(container.container_id) is None
+        assert runtime.read_state(container) is None
     except DevPostgresError as exc:
         assert type(exc) is InstanceNotFound  # noqa: PT017 - either answer keeps the promise
 
@@ -192,35 +193,39 @@ def test_a_port_is_free_again_after_its_owner_is_removed(stage: Stage) -> None:
 
 
 def test_a_dead_server_shows_that_and_leaves_evidence(stage: Stage, runtime: Runtime) -> None:
+    """Its container stays until the lease ends, so that somebody can look."""
     container = start(stage, runtime)
+    wait_for_login(stage, read_record(runtime, container).conninfo(container.endpoint))
     stage.kill(container.container_id)
-    (listed,) = owned(stage, runtime)
-    inspected = runtime.inspect(container.container_id)
-    assert listed.dead
-    assert inspected.dead
-    assert not inspected.running
-    assert inspected.evidence is not None
-    assert inspected.evidence.exit_code == 137
-    assert inspected.evidence.oom_killed is False
-    assert inspected.evidence.finished_at is not None
-    assert inspected.evidence.finished_at >= inspected.created_at
-    assert runtime.read_record(container.container_id) is not None
+    assert [listed.id for listed in owned(stage, runtime)] == [container.id]
+    for reader in (runtime, stage.runtime(client="elsewhere")):
+        inspected = reader.inspect(container.container_id)
+        assert inspected.dead
+        assert not inspected.running
+        assert inspected.evidence is not None
+        assert inspected.evidence.exit_code == 137
+        assert inspected.evidence.oom_killed is False
+        assert inspected.evidence.finished_at is not None
+        assert inspected.evidence.finished_at >= inspected.created_at - timedelta(seconds=1)
+        state = read_state(reader, container)
+        assert state.ended == inspected.evidence
+        assert state.record.id == container.id
 
 
 def test_a_paused_server_is_neither_running_nor_dead(stage: Stage, runtime: Runtime) -> None:
     container = start(stage, runtime)
+    known = read_state(runtime, container)
     stage.pause(container.container_id)
     inspected = runtime.inspect(container.container_id)
     assert not inspected.running
     assert not inspected.dead
     assert inspected.evidence is None
-    assert runtime.read_record(container.container_id) is not None
+    assert runtime.read_state(inspected) == known, "it cannot be asked: what is known has to do"
 
 
 def test_logs_end_where_the_tail_is_cut(stage: Stage, runtime: Runtime) -> None:
     container = start(stage, runtime)
-    record = runtime.read_record(container.container_id)
-    assert record is not None
+    record = read_record(runtime, container)
     wait_for_login(stage, record.conninfo(container.endpoint))
     assert len(runtime.logs(container.container_id, tail=1).splitlines()) == 1
     assert "ready to accept connections" in runtime.logs(container.container_id, tail=200)
@@ -277,11 +282,9 @@ def test_the_engine_describes_itself(stage: Stage, runtime: Runtime) -> None:
 
 def test_psql_is_a_capability_and_no_guess(stage: Stage, runtime: Runtime) -> None:
     container = start(stage, runtime, password=Secret("not among the arguments"))
-    record = runtime.read_record(container.container_id)
-    assert record is not None
+    record = read_record(runtime, container)
     conninfo = record.conninfo(container.endpoint)
     if not runtime.capabilities.psql:
-        assert runtime.capabilities == Capabilities()
         with pytest.raises(EngineUnavailable):
             runtime.psql(container.container_id, conninfo)
         return

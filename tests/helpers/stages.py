@@ -11,7 +11,7 @@ import tempfile
 import threading
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from math import inf
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
@@ -142,6 +142,19 @@ def some_record(**changes: Any) -> Record:
         "created_at": datetime.now(UTC),
     }
     return Record(**(given | changes))
+
+
+def an_hour_from_now() -> datetime:
+    """Return a moment on a whole second, as leases are kept."""
+    return datetime.now(UTC).replace(microsecond=0) + timedelta(hours=1)
+
+
+def wait_until(come: Callable[[], object], *, seconds: float = 30.0) -> None:
+    """Return when `come()` is true; raises when that takes too long."""
+    deadline = Deadline(seconds)
+    while not come():
+        deadline.check("waiting for what a test expects")
+        deadline.sleep(0.02)
 
 
 def patience() -> Deadline:

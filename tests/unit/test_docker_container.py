@@ -109,6 +109,7 @@ def test_what_is_written_is_read_back() -> None:
     [
         (Role.INSTANCE, "mcp-postgres-abcdefghjkmn"),
         (Role.SPARE, "mcp-postgres-spare-abcdefghjkmn"),
+        (Role.WARMING, "mcp-postgres-warming-abcdefghjkmn"),
         (Role.RESTORING, "mcp-postgres-restore-abcdefghjkmn"),
         (Role.PREPARING, "mcp-postgres-prepare-abcdefghjkmn"),
     ],

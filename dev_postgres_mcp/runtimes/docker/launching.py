@@ -182,7 +182,7 @@ class Launcher:
 
 def _birth_files(launch: Launch) -> dict[str, bytes]:
     files = state_files(launch.record, launch.lease) | {USERNAME: launch.bootstrap.username.encode()}
-    if launch.role is Role.SPARE:
+    if launch.role in {Role.SPARE, Role.WARMING}:
         del files[LEASE]
         return files if launch.spare_until is None else {**files, SPARE: render_spare(launch.spare_until)}
     return files

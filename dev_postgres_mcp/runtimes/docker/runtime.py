@@ -227,6 +227,12 @@ class DockerRuntime:
         """Let a spare live until then; what has been claimed meanwhile is not touched by that."""
         self._beside.write(container, {SPARE: render_spare(until)}, deadline=deadline)
 
+    def offer(self, container: Container, *, deadline: Deadline) -> Container:
+        """Make a spare of what has warmed up; from then on it can be claimed."""
+        with self._connection.calling(f"offering {container.name}", deadline=deadline) as api:
+            api.rename(container.name, Role.SPARE.name_for(container.id))
+        return replace(container, role=Role.SPARE)
+
     def claim(self, container: Container, *, deadline: Deadline) -> Container | None:
         """Make a spare an instance; None when it is gone or somebody else was faster.
 

@@ -160,11 +160,20 @@ class MemoryRuntime:
         """Let a spare live until then; what has a lease already lives by that."""
         self._writable(container, deadline).spare_until = until
 
+    def offer(self, container: Container, *, deadline: Deadline) -> Container:
+        """Make a spare of what has warmed up; from then on it can be claimed."""
+        self._world.check_up(deadline)
+        with self._world.lock:
+            offered = self._rename(container, Role.WARMING, Role.SPARE)
+        if offered is None:
+            raise InstanceNotFound(f"container {container.container_id[:12]} is gone")
+        return offered
+
     def claim(self, container: Container, *, deadline: Deadline) -> Container | None:
         """Make a spare an instance; None when it is gone or somebody else was faster."""
         self._world.check_up(deadline)
         with self._world.lock:
-            return self._rename(container, Role.SPARE)
+            return self._rename(container, Role.SPARE, Role.INSTANCE)
 
     def find_prepared(self, base: Image, *, seed: str = "", deadline: Deadline | None = None) -> Image | None:
         """Return the prepared image of a base image and seed, None when there is none."""
@@ -247,7 +256,7 @@ class MemoryRuntime:
         """Bring up what a dead restorer left; None when somebody else did."""
         self._world.check_up(deadline)
         with self._world.lock:
-            return self._rename(container, Role.RESTORING)
+            return self._rename(container, Role.RESTORING, Role.INSTANCE)
 
     def images(self, *, deadline: Deadline | None = None) -> tuple[StoredImage, ...]:
         """Return every image that was made here, oldest first."""
@@ -288,12 +297,12 @@ class MemoryRuntime:
             raise EngineFailed(f"{container.name} does not run", hint="it may be paused or stopping")
         return body
 
-    def _rename(self, container: Container, role: Role) -> Container | None:
-        """Give a container of that role an instance's name, once; the caller holds the lock."""
+    def _rename(self, container: Container, old: Role, new: Role) -> Container | None:
+        """Give a container of that role the next one, once; the caller holds the lock."""
         body = self._world.bodies.get(container.container_id)
-        if body is None or body.container.role is not role:
+        if body is None or body.container.role is not old:
             return None
-        body.container = replace(body.container, role=Role.INSTANCE, state="running")
+        body.container = replace(body.container, role=new, state="running")
         return body.container
 
 

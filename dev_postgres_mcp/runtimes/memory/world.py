@@ -167,7 +167,7 @@ class MemoryWorld(_Knobs):
             written=cluster,
             logins_until_ready=self.logins_until_ready,
             last_used=datetime.now(UTC),
-            lease=None if launch.role is Role.SPARE else launch.lease,
+            lease=None if launch.role in {Role.SPARE, Role.WARMING} else launch.lease,
             spare_until=launch.spare_until,
         )
         with self.lock:
