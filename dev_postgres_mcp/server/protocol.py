@@ -7,9 +7,9 @@ from __future__ import annotations
 
 import inspect
 import json
+import logging
 from typing import TYPE_CHECKING, Any
 
-import structlog
 from mcp.server import MCPServer
 from mcp.server.mcpserver.exceptions import ToolError, UnexpectedToolError
 from mcp.server.mcpserver.tools import Tool
@@ -19,7 +19,7 @@ from pydantic import ValidationError
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-log = structlog.get_logger(__name__)
+log = logging.getLogger(__name__)
 
 LOOKS = {
     "read_only_hint": True,
@@ -38,7 +38,7 @@ class StrictServer(MCPServer[None]):
         try:
             result = await super().call_tool(name, arguments, context)
         except UnexpectedToolError:
-            log.exception("tool crashed", tool=name)
+            log.exception("%s crashed", name)
             return _refuse(f"{name} failed inside the server; the server's log on stderr has the details.")
         except ToolError as exc:
             if isinstance(exc.__cause__, ValidationError):

@@ -14,7 +14,6 @@ import threading
 from typing import TYPE_CHECKING
 
 import anyio
-import structlog
 
 if TYPE_CHECKING:
     from mcp.server import MCPServer
@@ -22,7 +21,7 @@ if TYPE_CHECKING:
     from dev_postgres_mcp.server.session import Session
     from dev_postgres_mcp.server.workers import Workers
 
-log = structlog.get_logger(__name__)
+log = logging.getLogger(__name__)
 
 DRAIN_SECONDS = 5.0
 """Longest wait for running verbs to undo what they began; usual is a fraction of a second."""
