@@ -58,11 +58,19 @@ take_in() {
     for mark in "$HOME_DIR/inbox-$id"-*/complete; do
         [ -e "$mark" ] || continue
         parcel=${mark%/*}
-        # Out of the container's layer; a move to another file system is no rename yet.
+        # Out of the container's layer; that takes a copy, and a rename for those who may read the one before.
         if [ -e "$parcel/password" ]; then
             IFS= read -r word <"$parcel/password"
-            printf '%s' "$word" >"$secret/password.new"
-            mv -f "$secret/password.new" "$secret/password"
+            new=''
+            [ ! -e "$secret/password" ] || new=.new
+            (umask 077 && printf '%s' "$word" >"$secret/password$new")
+            [ -z "$new" ] || mv -f "$secret/password.new" "$secret/password"
+            if [ "$kind" = prepared ]; then
+                # At once: somebody waits for that, and each program started below takes a while.
+                kind=''
+                IFS= read -r user <"$parcel/username"
+                set_password </dev/null >/dev/null 2>&1 &
+            fi
         fi
         set --
         for file in "$parcel"/*; do
@@ -136,13 +144,22 @@ was_used() {
     [ "$seen" != "$last_seen" ]
 }
 
+# Set `now` to the seconds since 1970.  Some shells know them; bash 5.2 even has to be kept from substituting a
+# command, since it dies of a trap that runs at that moment.
+read_clock() {
+    # shellcheck disable=SC3028
+    now=${EPOCHSECONDS-}
+    [ -n "$now" ] || now=$(date +%s)
+}
+
 sooner() {
     [ "$1" -ge "$left" ] || left=$1
 }
 
 # Set `left` to the seconds until something has to be looked at; it is over when none are left.
 look() {
-    now=$(date +%s) left=$TICK
+    read_clock
+    left=$TICK
     for end in "$expires" "$hard_end"; do
         [ "$end" -eq 0 ] || sooner $((end - now))
     done
@@ -196,7 +213,6 @@ is_ready() {
 
 # Give the superuser of a prepared cluster its password, over the local socket, as soon as the server is ready.
 set_password() {
-    IFS= read -r user <"$state/username"
     pause=0.005
     while kill -0 "$server"; do
         # `postgres` may have been dropped in a cluster that came from a snapshot.
@@ -233,7 +249,8 @@ note_exit() {
             [ "$key" != oom_kill ] || kills=$value
         done <"$file"
     done
-    printf '%s %s %s\n' "$1" "$(date +%s)" "$kills" >"$state/exit.new" && mv -f "$state/exit.new" "$state/exit"
+    read_clock
+    printf '%s %s %s\n' "$1" "$now" "$kills" >"$state/exit.new" && mv -f "$state/exit.new" "$state/exit"
 }
 
 # Wait for a signal, or for the server to end.
@@ -247,7 +264,7 @@ wait_for_something() {
         # The server is gone, perhaps in the same moment: then its code is still to be had.
         wait "$server" 2>/dev/null
         again=$?
-        [ "$again" -eq 127 ] || code=$again
+        [ "$again" -lt 0 ] || [ "$again" -eq 127 ] || code=$again
     fi
     server=''
     note_exit "$code"
@@ -264,10 +281,6 @@ server=$!
 
 while woken='' && [ -z "$stopping" ]; do
     take_in
-    if [ "$kind" = prepared ] && [ -e "$secret/password" ]; then
-        kind=''
-        set_password </dev/null >/dev/null 2>&1 &
-    fi
     read_lease
     look
     [ "$left" -gt 0 ] || break
