@@ -84,6 +84,17 @@ take_in() {
     done
 }
 
+# The eighth line of its pid file is how a server says so, from version 10 on; the fifth is where its socket is.
+is_ready() {
+    [ -r "$pid_file" ] || return 1
+    set --
+    while read -r line; do
+        set -- "$@" "$line"
+    done <"$pid_file"
+    [ "${8:-}" = ready ] || return 1
+    sockets=$5
+}
+
 # Throw away what came along in an image: another one's state, and the locks of a server that no longer runs.
 # After a restart of the container its own state is kept.
 clear_leftovers() {
@@ -97,7 +108,8 @@ clear_leftovers() {
     done
     [ -d "$state" ] || mkdir -m 700 "$state"
     printf '%s\n' "$id" >"$state/id"
-    rm -f "$state/exit" "$state/ready" "$pid_file" "$SOCKET" "$SOCKET.lock"
+    is_ready || sockets=${SOCKET%/*}
+    rm -f "$state/exit" "$state/ready" "$pid_file" "$sockets/${SOCKET##*/}" "$sockets/${SOCKET##*/}.lock"
 }
 
 # Decimal, and short enough to be reckoned with.
@@ -191,24 +203,17 @@ set_timer() {
     timer=$!
 }
 
-# Whatever the cluster's own settings are: they may have come with a snapshot.  None may log the password.
+# Whatever the cluster's own settings are: they may have come with a snapshot.  None may log the password, or let
+# it go with a crash that comes before the next write to disk.
 alter_role() {
-    PGOPTIONS='-c log_statement=none -c log_min_duration_statement=-1 -c log_min_error_statement=panic' \
-        psql -X -q -w -v ON_ERROR_STOP=1 -h "${SOCKET%/*}" -p "${SOCKET##*.}" -U "$1" -d "$2" <<'SQL'
+    quiet='-c log_statement=none -c log_min_duration_statement=-1 -c log_min_error_statement=panic'
+    PGOPTIONS="$quiet -c synchronous_commit=local" \
+        psql -X -q -w -v ON_ERROR_STOP=1 -h "$sockets" -p "${SOCKET##*.}" -U "$1" -d "$2" <<'SQL'
 \set password `cat "${DEV_POSTGRES_MCP_HOME:-/var/lib/dev-postgres-mcp}/secret/password"`
 SET default_transaction_read_only = off;
 SET password_encryption = 'scram-sha-256';
 ALTER ROLE CURRENT_USER PASSWORD :'password';
 SQL
-}
-
-# The last line of its pid file is how a server says so, from version 10 on.
-is_ready() {
-    [ -r "$pid_file" ] || return 1
-    while read -r line; do
-        [ "$line" != ready ] || return 0
-    done <"$pid_file"
-    return 1
 }
 
 # Give the superuser of a prepared cluster its password, over the local socket, as soon as the server is ready.
