@@ -94,6 +94,7 @@ class PsycopgSql:
     def create_extensions(self, conninfo: Conninfo, names: Sequence[str], *, deadline: Deadline) -> None:
         """Create extensions with what they need; raises InitFailed with the server's own words."""
         with _connect_until(deadline, conninfo) as connection:
+            _run(connection, "commit_to_disk")
             for name in names:
                 _change(connection, f"extension {name!r}", "create_extension", extension=name)
 
@@ -109,6 +110,7 @@ class PsycopgSql:
         """Make the server that answers to `conninfo` answer to `wanted`; raises InitFailed."""
         aside = _TEMPLATE_DATABASE if copy else _MAINTENANCE_DATABASE
         with _connect_until(deadline, conninfo.on(database=aside)) as connection:
+            _run(connection, "commit_to_disk")
             if wanted.database not in {conninfo.database, _MAINTENANCE_DATABASE, _TEMPLATE_DATABASE}:
                 names = {"old_name": conninfo.database, "new_name": wanted.database}
                 step = "rename_database"

@@ -14,6 +14,10 @@ SELECT current_setting('server_version'),
 -- CASCADE brings what it needs (cube for earthdistance).
 CREATE EXTENSION IF NOT EXISTS {extension} CASCADE;
 
+-- name: commit_to_disk
+-- For names and passwords: with synchronous_commit off, a backend that crashes takes the last half second with it.
+SET synchronous_commit = local;
+
 -- name: rename_database
 ALTER DATABASE {old_name} RENAME TO {new_name};
 
