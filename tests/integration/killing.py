@@ -71,7 +71,7 @@ def _start(session: str) -> subprocess.Popen[bytes]:
 
 def look_at_containers(session: str) -> list[dict[str, Any]]:
     """Return what the engine itself says of every container that carries the session."""
-    label = f"label={LABEL}owner.session={session}"
+    label = f"label={LABEL}maker={session}"
     ids = docker("ps", "--all", "--quiet", "--no-trunc", "--filter", label).split()
     found: list[dict[str, Any]] = json.loads(docker("inspect", *ids)) if ids else []
     return found
@@ -98,20 +98,27 @@ def unlabelled() -> list[str]:
 
 
 def check_nothing_is_hidden(seeds: range, session: str) -> None:
-    """Kill creators and judge: whatever they left is listed, can be dropped, and is all that they left."""
+    """Kill creators and judge: whatever they left is listed, can be dropped, and is all that they left.
+
+    One creates before, so that none is busy with preparing the image.
+    """
+    with _start(session) as first:
+        assert first.wait(60) == 0
+    drop([details["Config"]["Labels"][f"{LABEL}id"] for details in look_at_containers(session)])
     killed = kill_while_creating(seeds, session)
     left = look_at_containers(session)
     listed = list_instances()
     assert {details["Name"].removeprefix("/mcp-postgres-") for details in left} <= set(listed)
-    processes = {one.process for one in killed}
-    assert {details["Config"]["Labels"][f"{LABEL}owner.process"] for details in left} <= processes
+    assert left, "of so many that are killed some leave something"
+    ids = [details["Config"]["Labels"][f"{LABEL}id"] for details in left]
+    processes = {one.process for one in killed} | {""}
+    assert {listed[one]["owner"]["process"] for one in ids} <= processes
     assert [details["Mounts"] for details in left if details["Mounts"]] == []
     assert unlabelled() == []
     networks = docker("network", "ls", "--quiet", "--filter", f"label={LABEL}network").split()
     assert len(networks) == 1
     attached = {details["HostConfig"]["NetworkMode"][:12] for details in left}
     assert attached <= {network[:12] for network in networks}
-    ids = [details["Config"]["Labels"][f"{LABEL}id"] for details in left]
     states = sorted(f"{listed[one]['status']}" for one in ids)
     print(
         f"killed {len(killed)} creators, {sum(one.finished for one in killed)} had finished; left: {states}"

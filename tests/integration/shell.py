@@ -26,6 +26,15 @@ def inspect(ref: str, *, host: str = "") -> dict[str, Any]:
     return found[0]
 
 
+def logs(container: str, *, host: str = "") -> str:
+    """Return what a container has written, on stdout as well as on stderr."""
+    command = ["docker", *(("--host", host) if host else ()), "logs", container]
+    done = subprocess.run(
+        command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, timeout=60, check=True
+    )
+    return done.stdout
+
+
 def exists(container: str, *, host: str = "") -> bool:
     """Tell whether the engine still has the container."""
     return bool(docker("ps", "--all", "--quiet", "--no-trunc", "--filter", f"id={container}", host=host))

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import json
+import subprocess
+from dataclasses import asdict
+from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from tests.integration.queries import dsn_of, value
-from tests.integration.shell import LABEL, docker, inspect, run_inside
+from tests.integration.shell import LABEL, docker, inspect, logs, run_inside
 
 if TYPE_CHECKING:
     from dev_postgres_mcp.model import Instance
@@ -16,6 +19,7 @@ if TYPE_CHECKING:
 pytestmark = pytest.mark.docker
 
 HOME = "/var/lib/dev-postgres-mcp"
+SECRET = f"{HOME}/secret"
 
 
 @pytest.fixture(scope="module")
@@ -27,7 +31,7 @@ def test_the_container_is_named_after_the_instance(shop: Instance, details: dict
     assert details["Name"] == f"/mcp-postgres-{shop.id}"
 
 
-def test_all_labels_are_ours_and_say_what_the_instance_says(shop: Instance, details: dict[str, Any]) -> None:
+def test_all_labels_are_ours_and_say_what_never_changes(shop: Instance, details: dict[str, Any]) -> None:
     labels = {
         key.removeprefix(LABEL): text
         for key, text in details["Config"]["Labels"].items()
@@ -36,16 +40,42 @@ def test_all_labels_are_ours_and_say_what_the_instance_says(shop: Instance, deta
     assert labels == labels | {
         "id": shop.id,
         "port": str(shop.endpoint.port),
-        "created-at": shop.created_at.isoformat(),
         "version": "17",
         "image": "postgres:17",
+        "base": inspect("postgres:17")["Id"],
         "memory": str(512 * 1024**2),
-        "owner.session": shop.owner.session,
-        "owner.user": shop.owner.user,
-        "owner.cwd": shop.owner.cwd,
-        "owner.process": shop.owner.process,
     }
     assert float(labels["cpus"]) == 1
+    created, ready_by, hard_end = (
+        datetime.fromisoformat(labels[key]) for key in ("created-at", "ready-by", "hard-end")
+    )
+    assert shop.created_at <= created < ready_by < hard_end
+    assert shop.lease.expires_at is not None
+    assert shop.lease.expires_at < hard_end
+
+
+def test_what_may_change_or_is_somebodys_own_is_no_label(shop: Instance, details: dict[str, Any]) -> None:
+    shown = json.dumps(details)
+    assert shop.name == "the shop"
+    for text in (shop.name, shop.owner.user, shop.owner.cwd, shop.owner.process):
+        assert text
+        assert text not in shown
+    record = json.loads(run_inside(shop.container_id, "cat", f"{HOME}/state/record").stdout)
+    assert (record["id"], record["name"], record["owner"]) == (shop.id, shop.name, asdict(shop.owner))
+
+
+def test_the_engine_removes_it_when_it_ends_and_never_restarts_it(details: dict[str, Any]) -> None:
+    assert details["HostConfig"]["AutoRemove"]
+    assert details["HostConfig"]["RestartPolicy"]["Name"] in {"", "no"}
+
+
+def test_the_dead_man_switch_is_its_first_process(shop: Instance) -> None:
+    command = run_inside(shop.container_id, "cat", "/proc/1/cmdline").stdout.split("\0")
+    assert command[:3] == ["/bin/sh", f"{HOME}/switch.sh", shop.id]
+    parent = run_inside(
+        shop.container_id, "sh", "-c", f"cat /proc/$(head -n 1 {HOME}/data/postmaster.pid)/status"
+    ).stdout
+    assert "PPid:\t1\n" in parent
 
 
 def test_it_listens_on_the_loopback_only(shop: Instance, details: dict[str, Any]) -> None:
@@ -109,7 +139,7 @@ def test_it_makes_no_volume_since_each_declared_path_is_a_small_tmpfs(details: d
     declared = inspect(details["Image"])["Config"]["Volumes"]
     assert declared
     assert details["Mounts"] == []
-    assert set(details["HostConfig"]["Tmpfs"]) == set(declared)
+    assert set(details["HostConfig"]["Tmpfs"]) == {*declared, SECRET}
     assert all("size=1m" in options for options in details["HostConfig"]["Tmpfs"].values())
 
 
@@ -126,7 +156,7 @@ def test_the_password_is_nowhere_that_the_engine_shows(shop: Instance, details: 
         "inspect": json.dumps(details),
         "history": docker("history", "--no-trunc", details["Image"]),
         "processes": docker("top", shop.container_id, "-eo", "pid,args"),
-        "log": docker("logs", shop.container_id),
+        "log": logs(shop.container_id),
         "environment of a new process": run_inside(shop.container_id, "env").stdout,
         "list": docker("ps", "--no-trunc", "--format", "{{json .}}", "--filter", f"id={shop.container_id}"),
     }
@@ -136,9 +166,29 @@ def test_the_password_is_nowhere_that_the_engine_shows(shop: Instance, details: 
 
 def test_record_and_password_are_files_of_the_servers_user_alone(shop: Instance) -> None:
     uid = run_inside(shop.container_id, "id", "-u", "postgres").stdout.strip()
-    paths = [HOME, f"{HOME}/instance.json", f"{HOME}/password"]
-    listed = run_inside(shop.container_id, "stat", "-c", "%a %u %n", *paths).stdout.split("\n")[:3]
-    assert listed == [f"{mode} {uid} {path}" for mode, path in zip((700, 600, 600), paths, strict=True)]
+    wanted = {
+        HOME: 700,
+        f"{HOME}/state": 700,
+        f"{HOME}/state/record": 600,
+        f"{HOME}/state/lease": 600,
+        f"{SECRET}/password": 600,
+    }
+    listed = run_inside(shop.container_id, "stat", "-c", "%a %u %n", *wanted).stdout.splitlines()
+    assert listed == [f"{mode} {uid} {path}" for path, mode in wanted.items()]
+
+
+def test_the_password_lies_in_memory_and_never_in_the_containers_layer(shop: Instance) -> None:
+    assert shop.conninfo is not None
+    kind = run_inside(shop.container_id, "stat", "--file-system", "-c", "%T", SECRET).stdout.strip()
+    assert kind == "tmpfs"
+    exported = export(shop.container_id)
+    assert shop.name.encode() in exported, "the record may be in the layer"
+    assert shop.conninfo.password.reveal().encode() not in exported
+
+
+def export(container: str) -> bytes:
+    """Return all files of a container as one tar, as `docker commit` would keep them."""
+    return subprocess.run(["docker", "export", container], check=True, capture_output=True).stdout
 
 
 def test_two_instances_cannot_reach_each_other_and_the_host_reaches_both(

@@ -2,21 +2,23 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
 import psycopg
 import pytest
 
-from dev_postgres_mcp.errors import InitFailed
+from dev_postgres_mcp.errors import InitFailed, InstanceNotFound, ServerNotReady
 from dev_postgres_mcp.instances import build_spec
-from dev_postgres_mcp.model import Status
-from tests.helpers.stages import MEGABYTE, DockerStage, build_app
+from dev_postgres_mcp.model import Outcome, Status
+from tests.helpers.stages import MEGABYTE, DockerStage, build_app, wait_until
 from tests.integration.queries import dsn_of, value
-from tests.integration.shell import docker, run_inside
+from tests.integration.shell import docker, exists, run_inside
 
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from dev_postgres_mcp.app import App
     from dev_postgres_mcp.model import Health, Instance
     from tests.integration.conftest import Create
 
@@ -91,60 +93,98 @@ def test_a_paused_server_is_unhealthy_until_it_goes_on(create: Create, elsewhere
     assert elsewhere.check(instance).healthy
 
 
+POSTMASTER = "$(head -n 1 /var/lib/dev-postgres-mcp/data/postmaster.pid)"
+
+
 @pytest.mark.parametrize(
     "end, exit_code, last_words",
     [
-        (("stop",), 0, "database system is shut down"),
-        (("kill",), 137, "ready to accept connections"),
-        (("exec", "kill", "-QUIT", "1"), 0, "immediate shutdown request"),
+        ("pg_ctl stop --mode=fast --no-wait", 0, "database system is shut down"),
+        (f"kill -QUIT {POSTMASTER}", 0, "immediate shutdown request"),
+        (f"kill -9 {POSTMASTER}", 137, "ready to accept connections"),
+        ("kill -9 -1", 137, "ready to accept connections"),
     ],
 )
-def test_a_dead_server_leaves_exit_code_log_and_a_way_back(
-    create: Create, elsewhere: Look, end: tuple[str, ...], exit_code: int, last_words: str
+def test_a_server_that_ends_by_itself_leaves_exit_code_and_log(
+    create: Create, elsewhere: Look, end: str, exit_code: int, last_words: str
 ) -> None:
     instance = create()
-    with psycopg.connect(dsn_of(instance)) as connection:
-        connection.execute("CREATE TABLE kept AS SELECT 42 AS n")
-    verb, *rest = end
-    docker(verb, instance.container_id, *rest)
-    assert int(docker("wait", instance.container_id)) == exit_code
-    dead = elsewhere.get(instance)
-    assert dead.status is Status.EXITED
+    run_inside(instance.container_id, "sh", "-c", end)
+    dead = wait_exited(elsewhere, instance)
     assert dead.conninfo == instance.conninfo
+    assert dead.lease == instance.lease
     assert dead.evidence is not None
     assert (dead.evidence.exit_code, dead.evidence.oom_killed) == (exit_code, False)
     assert last_words in dead.evidence.log_tail
     assert dead.evidence.finished_at is not None
-    assert dead.evidence.finished_at > instance.created_at
+    assert dead.evidence.finished_at >= instance.created_at.replace(microsecond=0)
+    assert "drop it" in dead.hint
     health = elsewhere.check(instance)
     assert not health.healthy
+    assert health.hint == dead.hint
     assert health.instance.evidence == dead.evidence
     assert elsewhere.status_in_list(instance) is Status.EXITED
-    command = f"docker start mcp-postgres-{instance.id}"
-    assert command in health.hint
-    docker(*command.split()[1:])
-    wait_healthy(elsewhere, instance)
-    assert elsewhere.get(instance).conninfo == instance.conninfo
-    if exit_code == 0 and verb == "stop":
-        assert value(dsn_of(instance), "SELECT n FROM kept") == 42
+
+
+def wait_exited(elsewhere: Look, instance: Instance) -> Instance:
+    """Ask until the server's end is noted."""
+    wait_until(lambda: elsewhere.get(instance).status is Status.EXITED)
+    return elsewhere.get(instance)
+
+
+def test_a_dead_server_cannot_be_extended_and_goes_when_its_lease_ends(
+    create: Create, program: App, elsewhere: Look
+) -> None:
+    instance = create(ttl="12s")
+    run_inside(instance.container_id, "sh", "-c", f"kill -9 {POSTMASTER}")
+    dead = wait_exited(elsewhere, instance)
+    with pytest.raises(ServerNotReady, match="cannot be extended"):
+        program.manager.extend(instance.id, ttl="1h")
+    assert dead.lease.expires_at is not None
+    docker("wait", instance.container_id, check=False)
+    assert datetime.now(UTC) > dead.lease.expires_at - timedelta(seconds=1)
+    wait_gone(elsewhere, instance)
+
+
+@pytest.mark.parametrize(
+    "end", [("stop",), ("kill",), ("exec", "kill", "-TERM", "1")], ids=["stop", "kill", "from inside"]
+)
+def test_a_container_that_somebody_ends_is_gone_with_all_it_held(
+    create: Create, program: App, elsewhere: Look, end: tuple[str, ...]
+) -> None:
+    instance = create()
+    verb, *rest = end
+    docker(verb, instance.container_id, *rest)
+    wait_gone(elsewhere, instance)
+    assert instance.id not in {seen.id for seen in program.manager.list().instances}
+    (drop,) = program.manager.drop([instance.id])
+    assert drop.outcome is Outcome.ALREADY_GONE
+
+
+def wait_gone(elsewhere: Look, instance: Instance) -> None:
+    """Ask until nobody knows it any more: the engine removes it a moment after its end."""
+    wait_until(lambda: not exists(instance.container_id))
+    with pytest.raises(InstanceNotFound):
+        elsewhere.get(instance)
 
 
 def wait_healthy(elsewhere: Look, instance: Instance) -> None:
-    """Ask until a login works; the engine's own clock ends a hopeless wait."""
-    for _ in range(200):
-        if elsewhere.check(instance).healthy:
-            return
-    pytest.fail(f"not healthy: {elsewhere.check(instance)}")
+    """Ask until a login works."""
+    wait_until(lambda: elsewhere.check(instance).healthy)
 
 
-def test_a_server_whose_processes_are_killed_from_inside_lives_on(create: Create, elsewhere: Look) -> None:
-    """The kernel protects PID 1 from its own container: the postmaster starts the rest anew."""
+def test_a_server_lives_on_when_its_backends_are_killed(create: Create, elsewhere: Look) -> None:
+    """The postmaster starts them anew; the switch, PID 1, the kernel protects from its own container."""
     instance = create()
     with psycopg.connect(dsn_of(instance)) as connection:
-        run_inside(instance.container_id, "sh", "-c", "kill -9 1; kill -9 -1")
+        backends = run_inside(
+            instance.container_id, "sh", "-c", f"kill -9 1 $(cat /proc/{POSTMASTER}/task/*/children)"
+        )
+        assert backends.returncode == 0, backends.stderr
         with pytest.raises(psycopg.OperationalError):
             connection.execute("SELECT 1")
     wait_healthy(elsewhere, instance)
+    assert "all server processes terminated; reinitializing" in elsewhere.logs(instance)
 
 
 def test_a_query_that_eats_all_memory_is_killed_and_the_server_lives_on(
@@ -161,7 +201,7 @@ def test_a_query_that_eats_all_memory_is_killed_and_the_server_lives_on(
 
 
 def test_a_create_that_runs_out_of_memory_says_so(stage: DockerStage, tmp_path: Path) -> None:
-    """A sourced init script runs in PID 1 itself."""
+    """A sourced init script runs in the image's own entrypoint."""
     init = tmp_path / "greedy.sh"
     init.write_text("text=$(head -c 300000000 /dev/zero | tr '\\0' x)\n")
     app = build_app(stage)

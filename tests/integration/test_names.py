@@ -94,8 +94,8 @@ def test_any_name_that_we_accept_can_be_given_to_a_running_server(
     stage: DockerStage, server: list[Conninfo], database: str, username: str
 ) -> None:
     (current,) = server
-    stage.sql.rename(current, database=database, username=username, deadline=Deadline(60))
     renamed = current.on(database=database, username=username)
+    stage.sql.adjust(current, renamed, deadline=Deadline(60))
     server[:] = [renamed]
     dsn = renamed.dsn()
     assert rows(dsn, WHO) == [(database, username, username)]

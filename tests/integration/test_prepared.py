@@ -357,6 +357,8 @@ def test_a_spare_is_no_instance_until_it_is_claimed(own: OwnWorld) -> None:
     assert created.conninfo is not None
     assert created.conninfo.password == password
     assert (created.id, created.name, created.labels) == (spare.id, "mine", {"suite": "a"})
-    assert inspect(created.container_id)["Name"] == f"/mcp-postgres-{created.id}"
+    details = inspect(created.container_id)
+    assert details["Name"] == f"/mcp-postgres-{created.id}"
+    assert details["Config"]["Labels"]["dev-postgres-mcp.maker"] == own.stage.session
     assert build_app(own.stage).manager.get(created.id).conninfo == created.conninfo
     assert app.pool.status().spares == ()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
+from dataclasses import replace
 from math import inf
 from typing import TYPE_CHECKING
 
@@ -12,6 +13,7 @@ import pytest
 
 from dev_postgres_mcp.deadline import Deadline
 from dev_postgres_mcp.errors import Cancelled, DeadlineExceeded
+from dev_postgres_mcp.model import Secret
 from tests.helpers.stages import run_together
 from tests.integration.queries import dsn_of, value
 
@@ -81,7 +83,8 @@ def wait_until_it_waits(conninfo: Conninfo) -> None:
 
 
 @pytest.mark.parametrize(
-    "verb, time_left", [("extension", 600), ("database", 600), ("user", 600), ("extension", inf)]
+    "verb, time_left",
+    [("extension", 600), ("database", 600), ("user", 600), ("password", 600), ("extension", inf)],
 )
 def test_a_cancel_cuts_a_statement_that_waits(
     stage: DockerStage, stuck: Conninfo, verb: str, time_left: float
@@ -93,8 +96,7 @@ def test_a_cancel_cuts_a_statement_that_waits(
         if verb == "extension":
             stage.sql.create_extensions(stuck, ["hstore"], deadline=deadline)
         else:
-            names = {"database": stuck.database, "username": stuck.username, verb_field(verb): "other"}
-            stage.sql.rename(stuck, **names, deadline=deadline)
+            stage.sql.adjust(stuck, changed(stuck, verb), deadline=deadline)
 
     def cancel() -> None:
         wait_until_it_waits(stuck)
@@ -106,9 +108,13 @@ def test_a_cancel_cuts_a_statement_that_waits(
     assert time.monotonic() - seconds[0] < PROMPTLY
 
 
-def verb_field(verb: str) -> str:
-    """Return the parameter of `rename` for a verb."""
-    return {"database": "database", "user": "username"}[verb]
+def changed(conninfo: Conninfo, what: str) -> Conninfo:
+    """Return the same login with another database, user or password."""
+    return {
+        "database": conninfo.on(database="other"),
+        "user": conninfo.on(username="other"),
+        "password": replace(conninfo, password=Secret("another-one")),
+    }[what]
 
 
 def test_a_deadline_that_passes_cuts_a_statement_that_waits(stage: DockerStage, stuck: Conninfo) -> None:

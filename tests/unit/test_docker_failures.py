@@ -87,6 +87,12 @@ def test_every_wording_of_a_bind_conflict_is_a_conflict(text: str) -> None:
             'runc create failed: exec: "docker-entrypoint.sh": executable file not found in $PATH',
             ImageUnsuitable,
         ),
+        (
+            'runc create failed: unable to start container process: exec: "/bin/sh": stat /bin/sh: no such file'
+            " or directory: unknown",
+            ImageUnsuitable,
+        ),
+        ("crun: executable file `/bin/sh` not found: No such file or directory", ImageUnsuitable),
         ("No command specified", ImageUnsuitable),
         ("exec /usr/local/bin/docker-entrypoint.sh: exec format error", ImageUnsuitable),
         ("Conflict. The container name is already in use", EngineFailed),
