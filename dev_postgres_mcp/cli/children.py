@@ -9,6 +9,7 @@ import sys
 from typing import TYPE_CHECKING
 
 from dev_postgres_mcp.errors import EngineUnavailable, InvalidInput
+from dev_postgres_mcp.parsing import shorten
 from dev_postgres_mcp.settings import child_environment
 
 if TYPE_CHECKING:
@@ -18,13 +19,21 @@ if TYPE_CHECKING:
     from dev_postgres_mcp.runtimes.base import PsqlCommand
 
 
+def check_command(words: Sequence[str]) -> None:
+    """Raise InvalidInput for what cannot be run, before anything is made for it."""
+    if not words:
+        raise InvalidInput("there is no command to run", hint="write it after `--`")
+    if shutil.which(words[0]) is None:
+        raise InvalidInput(
+            f"there is no program {shorten(words[0])!r} to run", hint="name one on PATH, or give its path"
+        )
+
+
 def run_command(words: Sequence[str], variables: Mapping[str, str], deadline: Deadline) -> int:
     """Run a command with `variables` in its environment and return its exit code, 128 + n for signal n.
 
     A terminal gives Ctrl-C to both of us; any other signal that cancels `deadline` is passed on as SIGTERM.
     """
-    if not words:
-        raise InvalidInput("there is no command to run", hint="write it after `--`")
     try:
         child = subprocess.Popen(words, env=child_environment(variables))
     except OSError as exc:

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
-from math import inf
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from dev_postgres_mcp.cli.invocation import invocation_of
 from dev_postgres_mcp.cli.options import FormatOption, OutputFormat, QuietOption
+from dev_postgres_mcp.cli.progress import ProgressTalk
 from dev_postgres_mcp.cli.signals import run_undoable
 from dev_postgres_mcp.cli.tables import show_pool
+
+if TYPE_CHECKING:
+    from dev_postgres_mcp.deadline import Deadline
+    from dev_postgres_mcp.model import PoolStatus
 
 pool_app = typer.Typer(
     help="Look at the warm pool, fill it or drain it.",
@@ -43,16 +47,21 @@ def fill(
     form: FormatOption = OutputFormat.TABLE,
     quiet: QuietOption = False,
 ) -> None:
-    """Start spares.  Without a server that keeps them they end after the ttl."""
+    """Start spares; an absent image is pulled.  Without a server that keeps them they end after the ttl."""
+    from dev_postgres_mcp.errors import InvalidInput
     from dev_postgres_mcp.parsing import parse_duration
     from dev_postgres_mcp.views import view_pool
 
     with invocation_of(context).app("postgres pool fill") as app:
-        seconds = parse_duration(ttl, what="ttl") or inf
-        run_undoable(
-            lambda deadline: app.pool.fill(size, seconds=seconds, deadline=deadline),
-            then=lambda made: show_pool(view_pool(made), form, quiet=quiet),
-        )
+        seconds = parse_duration(ttl, what="ttl")
+        if seconds is None:
+            raise InvalidInput("a spare has to end when nobody claims it", hint="give a ttl such as 30m")
+
+        def make(deadline: Deadline) -> PoolStatus:
+            with ProgressTalk(quiet=quiet) as progress:
+                return app.pool.fill(size, seconds=seconds, progress=progress, deadline=deadline)
+
+        run_undoable(make, then=lambda made: show_pool(view_pool(made), form, quiet=quiet))
 
 
 @pool_app.command("drain", epilog="\b\nExample:\n  dev-postgres-mcp postgres pool drain")

@@ -13,7 +13,7 @@ import typer
 
 from dev_postgres_mcp.cli.options import InstanceFormat, OutputFormat
 from dev_postgres_mcp.errors import ServerNotReady
-from dev_postgres_mcp.parsing import render_size
+from dev_postgres_mcp.parsing import render_duration, render_size
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -21,7 +21,13 @@ if TYPE_CHECKING:
     from pydantic import BaseModel
 
     from dev_postgres_mcp.model import Conninfo
-    from dev_postgres_mcp.views import DropListView, HealthView, InstanceListView, InstanceView
+    from dev_postgres_mcp.views import (
+        DropListView,
+        HealthView,
+        InstanceListView,
+        InstanceView,
+        ListedInstanceView,
+    )
 
 _UNITS = ((86_400, "d"), (3_600, "h"), (60, "min"))
 
@@ -85,6 +91,8 @@ def show_instance(
         typer.echo(view.id)
     else:
         fields = view.model_dump(mode="json")
+        if view.idle_timeout is not None:
+            fields["idle_timeout"] = render_duration(view.idle_timeout)
         owner = ", ".join(f"{key} {value}" for key, value in fields.pop("owner").items() if value)
         labels = ", ".join(f"{key}={value}" for key, value in fields.pop("labels").items())
         shown = {key: value for key, value in fields.items() if value is not None}
@@ -100,7 +108,7 @@ def show_list(view: InstanceListView, form: OutputFormat, *, quiet: bool) -> Non
             typer.echo(instance.id)
     else:
         _show_rows(
-            ("ID", "NAME", "STATUS", "VERSION", "PORT", "DATABASE", "USER", "AGE", "OWNER"),
+            ("ID", "NAME", "STATUS", "VERSION", "PORT", "DATABASE", "USER", "AGE", "ENDS IN", "OWNER"),
             [
                 (
                     instance.id,
@@ -111,13 +119,14 @@ def show_list(view: InstanceListView, form: OutputFormat, *, quiet: bool) -> Non
                     instance.database or "",
                     instance.username or "",
                     render_age((datetime.now(UTC) - instance.created_at).total_seconds()),
+                    _tell_end(instance),
                     f"{instance.owner.user} {instance.owner.session}".strip(),
                 )
                 for instance in view.instances
             ],
         )
         talk(
-            f"{view.count} of {view.max_instances} instances, memory limits sum up to "
+            f"{view.count} of {count(view.max_instances, 'instance')}, memory limits sum up to "
             f"{render_size(view.memory_bytes)} of {render_size(view.max_memory_bytes)}"
         )
 
@@ -166,11 +175,26 @@ def render_age(seconds: float) -> str:
     return f"{max(0, seconds):.0f} s"
 
 
+def render_left(end: datetime | None) -> str:
+    """Return the time until then as people read it: `3 h`, `none`."""
+    return "none" if end is None else render_age((end - datetime.now(UTC)).total_seconds())
+
+
+def count(number: int, thing: str) -> str:
+    """Return how many there are: `1 snapshot`, `2 snapshots`."""
+    return f"{number} {thing}{'' if number == 1 else 's'}"
+
+
 def printable(text: str) -> str:
     """Return the text without what a terminal would obey: names may hold anything that PostgreSQL takes."""
     return "".join(
         char if char.isprintable() or char == "\n" else "\N{REPLACEMENT CHARACTER}" for char in text
     )
+
+
+def _tell_end(instance: ListedInstanceView) -> str:
+    left = render_left(instance.expires_at)
+    return left if instance.idle_timeout is None else f"{left}, idle {render_duration(instance.idle_timeout)}"
 
 
 def _show_rows(heads: Sequence[str] | None, rows: Iterable[Sequence[str]]) -> None:

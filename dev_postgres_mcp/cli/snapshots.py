@@ -172,11 +172,12 @@ def try_(
     quiet: QuietOption = False,
 ) -> None:
     """Run a command on a branch, with DATABASE_URL and PG*, and tell what it changed.  The exit code is its own."""
-    from dev_postgres_mcp.cli.children import run_command
+    from dev_postgres_mcp.cli.children import check_command, run_command
     from dev_postgres_mcp.instances.specs import build_branch_spec
     from dev_postgres_mcp.views import view_changes
 
     words = command[1:] if command[:1] == ["--"] else command
+    check_command(words)
     with invocation_of(context).app("postgres try") as app:
         spec = build_branch_spec(app.defaults, name="try", ttl=ttl or "1h")
 

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime
+from difflib import ndiff
 from typing import TYPE_CHECKING
 
 from dev_postgres_mcp.cli.options import OutputFormat
-from dev_postgres_mcp.cli.render import render_age, show_json, show_table, show_text, talk
-from dev_postgres_mcp.parsing import render_duration, render_size
+from dev_postgres_mcp.cli.render import count, render_age, render_left, show_json, show_table, show_text, talk
+from dev_postgres_mcp.parsing import render_size
 
 if TYPE_CHECKING:
     from dev_postgres_mcp.views import (
@@ -34,7 +35,7 @@ def show_pool(view: PoolView, form: OutputFormat, *, quiet: bool) -> None:
             for spare in view.spares
         ]
         show_table(("SPARE", "VERSION", "PORT", "AGE", "KEEPER"), rows)
-        talk(f"a server keeps {view.size} (setting `pool_size`)")
+        talk(f"{count(len(rows), 'spare')}; each `mcp serve` keeps {view.size} (setting `pool_size`)")
 
 
 def show_prepared(view: PreparedImageListView, form: OutputFormat, *, quiet: bool) -> None:
@@ -70,7 +71,7 @@ def show_sweep(view: SweepView, form: OutputFormat, *, quiet: bool) -> None:
     else:
         if view.leftovers:
             show_table(("KIND", "NAME", "REASON"), [(o.kind, o.name, o.reason) for o in view.leftovers])
-        talk(f"{len(view.leftovers)} leftovers{' would be' if view.dry_run else ''} removed")
+        talk(f"{count(len(view.leftovers), 'leftover')}{' would be' if view.dry_run else ''} removed")
 
 
 def show_snapshots(view: SnapshotListView, form: OutputFormat, *, quiet: bool) -> None:
@@ -89,24 +90,24 @@ def show_snapshots(view: SnapshotListView, form: OutputFormat, *, quiet: bool) -
                 one.version,
                 render_size(one.size_bytes),
                 _age(one.created_at),
-                _left(one.expires_at),
+                render_left(one.expires_at),
                 " ".join(one.branches),
             )
             for one in view.snapshots
         ]
-        heads = ("ID", "NAME", "SOURCE", "VERSION", "SIZE", "AGE", "ENDS IN", "CARRIES")
+        heads = ("ID", "NAME", "SOURCE", "VERSION", "SIZE", "AGE", "ENDS IN", "INSTANCES")
         show_table(heads, rows)
-        talk(f"{len(rows)} snapshots, {render_size(view.size_bytes)}")
+        talk(f"{count(len(rows), 'snapshot')}, {render_size(view.size_bytes)}")
 
 
 def talk_changes(view: ChangesView) -> None:
     """Tell on stderr what is different: stdout belongs to the command that was tried."""
     lines = [
-        f"  {change.effect} {change.object}{_tell(change.before, change.after)}"
+        f"  {change.effect} {change.object}{_tell(change.before or '', change.after or '')}"
         for change in view.schema_changes
     ]
     for rows in view.rows:
-        counts = f"{_count(rows.before)} -> {_count(rows.after)} rows"
+        counts = f"{_rows(rows.before)} -> {_rows(rows.after)} rows"
         lines.append(f"  {rows.table}: {counts}{_attempts(rows.inserted, rows.updated, rows.deleted)}")
     lines += [f"  {table}: written anew as a whole" for table in view.rewritten]
     talk("\n".join(["what changed:", *lines]) if lines else "nothing changed")
@@ -128,11 +129,15 @@ def _talk_run(verb: str, run: RunView, *, quiet: bool) -> None:
     if run.failure is not None:
         where = f"line {run.failure.line}, column {run.failure.column}"
         talk(f"{verb}: failed at {where}: {run.failure.message} ({run.failure.sqlstate})")
+        if run.failure.detail:
+            talk(run.failure.detail)
         if run.failure.hint:
             talk(f"hint: {run.failure.hint}")
     if quiet:
         return
     how = "in one transaction" if run.in_transaction else f"statement by statement: {run.separate_reason}"
+    if run.failure is not None and run.in_transaction:
+        how += ", rolled back"
     talk(f"{verb} in {run.seconds:.3f} s, {how}")
     if run.statements:
         rows = [(str(one.line), f"{one.seconds:.3f}", one.tag, one.sql) for one in run.statements]
@@ -150,14 +155,16 @@ def _blocks(reads: bool, writes: bool) -> str:
     return "reads and writes" if reads else "writes" if writes else "neither"
 
 
-def _tell(before: str | None, after: str | None) -> str:
-    if before and after:
-        return f": {before} -> {after}"
-    text = after or before
-    return f": {text}" if text else ""
+def _tell(before: str, after: str) -> str:
+    """Return definitions as one line or, where they are longer, only the lines that differ."""
+    if "\n" not in before + after:
+        text = " -> ".join(filter(None, (before, after)))
+        return f": {text}" if text else ""
+    lines = ndiff(before.splitlines(), after.splitlines())
+    return "".join(f"\n    {line.rstrip()}" for line in lines if line.startswith(("+", "-")))
 
 
-def _count(rows: int | None) -> str:
+def _rows(rows: int | None) -> str:
     return "no table" if rows is None else str(rows)
 
 
@@ -172,9 +179,3 @@ def _attempts(inserted: int | None, updated: int | None, deleted: int | None) ->
 
 def _age(moment: datetime) -> str:
     return render_age((datetime.now(UTC) - moment).total_seconds())
-
-
-def _left(end: datetime | None) -> str:
-    if end is None:
-        return render_duration(None)
-    return render_age((end - datetime.now(UTC)).total_seconds())

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
     from dev_postgres_mcp.instances.creation import Creator, Policy
     from dev_postgres_mcp.instances.sweeping import Sweeper
-    from dev_postgres_mcp.model import InstanceSpec
+    from dev_postgres_mcp.model import InstanceSpec, Progress
     from dev_postgres_mcp.runtimes.base import Container, Runtime
 
 log = logging.getLogger(__name__)
@@ -78,17 +78,25 @@ class WarmPool:
         """Return the spares of the engine, whoever keeps them."""
         return PoolStatus(size=self._size, spares=tuple(_describe(spare) for spare in self._spares()))
 
-    def fill(self, size: int | None = None, *, seconds: float = 0.0, deadline: Deadline) -> PoolStatus:
+    def fill(
+        self,
+        size: int | None = None,
+        *,
+        seconds: float = 0.0,
+        progress: Callable[[Progress], None] | None = None,
+        deadline: Deadline,
+    ) -> PoolStatus:
         """Start spares until `size` of the default spec are there; they live `seconds`, or longer when renewed.
 
+        An absent image is pulled only when somebody sees the `progress`; else the first create does that.
         Raises LimitReached when the engine has not enough free memory for another.
         """
         spec = replace(self._spec(), password=Secret(new_password()))
-        base = self._runtime.find_image(spec.image, deadline=deadline)
-        if base is None:
-            # Nobody has asked for it yet: the first create pulls it, with somebody who sees the progress.
+        if progress is None and self._runtime.find_image(spec.image, deadline=deadline) is None:
             return self.status()
-        image = self._creator.ensure_prepared(base, progress=lambda _: None, deadline=deadline)
+        progress = progress or (lambda _: None)
+        base = self._creator.ensure_base(spec.image, progress=progress, deadline=deadline)
+        image = self._creator.ensure_prepared(base, progress=progress, deadline=deadline)
         wanted = self._size if size is None else size
         end = end_after(spec.ttl, self._creator.hard_end())
         while sum(fits(spare, spec, base) and lasts(spare, end) for spare in self._coming()) < wanted:
@@ -106,7 +114,7 @@ class WarmPool:
                 spare_until=datetime.now(UTC) + timedelta(seconds=max(seconds, self._ttl)),
             )
             starting = deadline.part(self._policy.create_timeout, undoable=True)
-            container = self._creator.start(launch, launch.record, progress=lambda _: None, deadline=starting)
+            container = self._creator.start(launch, launch.record, progress=progress, deadline=starting)
             self._creator.tell(container, launch.record, NO_LEASE)
             # Not before: a claimant changes the password, with which the lines above wait for it.
             self._runtime.offer(container, deadline=starting)

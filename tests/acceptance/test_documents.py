@@ -60,8 +60,14 @@ def list_commands(program: Program) -> Iterator[str]:
         block = re.search(r"^Commands:\n((?:  .*\n)+)", text, re.MULTILINE)
         return re.findall(r"^  ([a-z][a-z-]*)", block[1], re.MULTILINE) if block else []
 
-    for name in names():
-        yield from [f"{name} {command}" for command in names(name)] or [name]
+    def leaves(*path: str) -> Iterator[str]:
+        inner = names(*path)
+        for name in inner:
+            yield from leaves(*path, name)
+        if not inner:
+            yield " ".join(path)
+
+    yield from leaves()
 
 
 def test_the_contract_of_the_tools_is_what_the_server_lists() -> None:

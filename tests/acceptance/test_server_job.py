@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import signal
 import sys
+from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -39,6 +40,12 @@ for line in server.stdout:
 """A client that can be killed: its server's pipes are in no other hands."""
 
 
+def lifetime_of(instance: dict[str, Any]) -> float:
+    """From its creation to its end, in seconds."""
+    created, end = (datetime.fromisoformat(instance[key]) for key in ("created_at", "expires_at"))
+    return (end - created).total_seconds()
+
+
 @pytest.mark.parametrize("era", [*LEGACY, MODERN])
 def test_the_whole_job_over_the_wire(program: Program, left: Callable[[], list[str]], era: str) -> None:
     with RawSession(program, "--log-level", "debug", era=era) as session:
@@ -57,7 +64,8 @@ def test_the_whole_job_over_the_wire(program: Program, left: Callable[[], list[s
             "keeper",
             {"era": era},
         )
-        assert made["expires_at"] is None
+        assert lifetime_of(made) == pytest.approx(86_400, abs=60)
+        assert made["idle_timeout"] == 7200
         assert f":{session.process.pid} " in made["owner"]["process"]
 
         with psycopg.connect(made["dsn"], autocommit=True) as connection:
