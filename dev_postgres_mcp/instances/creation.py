@@ -16,6 +16,7 @@ from dev_postgres_mcp.errors import (
     DevPostgresError,
     EngineFailed,
     InitFailed,
+    InstanceNotFound,
     InvalidInput,
 )
 from dev_postgres_mcp.instances.observation import describe
@@ -185,11 +186,11 @@ class Creator:
         return None
 
     def _claim(self, spec: InstanceSpec, spare: Container, deadline: Deadline) -> Instance | None:
-        state = self._runtime.read_state(spare)
-        if state is None:
-            return None
-        container = self._runtime.claim(spare, deadline=deadline)
-        if container is None:
+        state = None
+        with suppress(InstanceNotFound):
+            state = self._runtime.read_state(spare)
+        container = self._runtime.claim(spare, deadline=deadline) if state is not None else None
+        if state is None or container is None:
             return None
         record = build_record(spec, spare.id)
         lease = start_lease(spec, spare.hard_end)

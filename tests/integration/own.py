@@ -28,9 +28,13 @@ class OwnRuntime(DockerRuntime):
         """Show nothing yet."""
         super().__init__(options)
         self.bases: set[str] = set()
+        self.outdated: tuple[Container, ...] = ()
 
     def list(self, *, deadline: Deadline | None = None) -> tuple[Container, ...]:
-        """Return the containers on our bases."""
+        """Return the containers on our bases; once `outdated`, as if all that changed since came a moment later."""
+        if self.outdated:
+            outdated, self.outdated = self.outdated, ()
+            return outdated
         return tuple(one for one in super().list(deadline=deadline) if one.base_id in self.bases)
 
     def images(self, *, deadline: Deadline | None = None) -> tuple[StoredImage, ...]:

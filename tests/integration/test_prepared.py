@@ -362,3 +362,25 @@ def test_a_spare_is_no_instance_until_it_is_claimed(own: OwnWorld) -> None:
     assert details["Config"]["Labels"]["dev-postgres-mcp.maker"] == own.stage.session
     assert build_app(own.stage).manager.get(created.id).conninfo == created.conninfo
     assert app.pool.status().spares == ()
+
+
+def test_a_spare_that_goes_at_the_last_moment_costs_nothing_but_time(own: OwnWorld) -> None:
+    app = own.app
+    app.pool.fill(1, deadline=patience())
+    before = own.runtime.list()
+    (lost,) = app.pool.drain()
+    own.runtime.outdated = before
+    created = app.manager.create(build_spec(app.defaults))
+    assert created.id != lost
+    assert value(dsn_of(created), "SELECT 1") == 1
+
+
+def test_a_spare_that_is_claimed_at_the_last_moment_is_left_to_its_new_owner(own: OwnWorld) -> None:
+    app = own.app
+    app.pool.fill(1, deadline=patience())
+    before = own.runtime.list()
+    first = app.manager.create(build_spec(app.defaults))
+    own.runtime.outdated = before
+    second = app.manager.create(build_spec(app.defaults))
+    assert first.id != second.id
+    assert [value(dsn_of(instance), "SELECT 1") for instance in (first, second)] == [1, 1]
