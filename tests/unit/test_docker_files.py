@@ -22,7 +22,7 @@ from dev_postgres_mcp.runtimes.docker.files import (
     RECEIVE,
     SWITCH,
     ServerUser,
-    load_script,
+    load_scripts,
     pack,
     parcel,
     unpack_one,
@@ -94,8 +94,7 @@ def test_two_parcels_never_share_a_box() -> None:
 
 @pytest.mark.parametrize("path", [SWITCH, PREPARE, RECEIVE])
 def test_our_scripts_are_in_the_package(path: str) -> None:
-    ((name, content),) = load_script(path).items()
-    assert path == f"/{HOME}/{name}"
+    content = load_scripts()[path.removeprefix(f"/{HOME}/")]
     assert content.startswith(b"#!/bin/sh\n")
     assert b"\r" not in content
 
