@@ -18,6 +18,7 @@ from dev_postgres_mcp.errors import (
 )
 from dev_postgres_mcp.instances import build_spec
 from dev_postgres_mcp.model import Outcome, Progress, Secret, Status
+from tests.helpers.acts import create
 from tests.helpers.stages import ABSENT_IMAGE, MEGABYTE, build_app, owned, owner_of, patience, run_together
 
 if TYPE_CHECKING:
@@ -33,10 +34,6 @@ HOSTILE = (
     "x" * 63,
     "dbname=x",
 )
-
-
-def create(program: App, **asked: object) -> Instance:
-    return program.manager.create(build_spec(program.defaults, **asked))  # type: ignore[arg-type]  # as a test asks
 
 
 def test_a_create_returns_a_server_that_has_accepted_a_login(stage: Stage, program: App) -> None:

@@ -83,7 +83,8 @@ def wait_for_login(stage: Stage, conninfo: Conninfo) -> None:
 
 def add_database(stage: Stage, conninfo: Conninfo, name: str) -> None:
     """Change a server's data in a way that every runtime knows."""
-    stage.sql.adjust(conninfo, conninfo.on(database=name), deadline=patience())
+    beside = conninfo.on(database="postgres")
+    stage.sql.adjust(beside, beside.on(database=name), deadline=patience())
 
 
 def has_database(stage: Stage, conninfo: Conninfo, name: str) -> bool:

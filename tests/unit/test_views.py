@@ -12,16 +12,23 @@ from pydantic import BaseModel, ValidationError
 
 from dev_postgres_mcp import views
 from dev_postgres_mcp.instances import build_spec
-from dev_postgres_mcp.model import Drop, Outcome, Owner, Secret, Status
+from dev_postgres_mcp.model import Drop, Leftover, Outcome, Owner, Secret, Status
 from dev_postgres_mcp.views import (
     InstanceView,
     ListedInstanceView,
-    StatusText,
     view_drops,
     view_health,
     view_instance,
     view_list,
+    view_pool,
+    view_prepared,
+    view_snapshot,
+    view_snapshots,
+    view_sweep,
 )
+from dev_postgres_mcp.views.instances import StatusText
+from tests.helpers.acts import branch
+from tests.helpers.stages import patience
 
 if TYPE_CHECKING:
     from dev_postgres_mcp.app import App
@@ -53,7 +60,14 @@ KEYS = {
 @pytest.fixture
 def instance(app: App) -> Instance:
     return app.manager.create(
-        build_spec(app.defaults, name="shop", database="a b", password=Secret(WORD), labels={"k": "v"})
+        build_spec(
+            app.defaults,
+            name="shop",
+            database="a b",
+            password=Secret(WORD),
+            labels={"k": "v"},
+            idle_timeout="10m",
+        )
     )
 
 
@@ -92,7 +106,9 @@ def test_an_instance_goes_out_with_its_password(instance: Instance) -> None:
     assert (view.password, view.dsn) == (WORD, instance.conninfo.dsn())
     assert (view.name, view.database, view.username, view.labels) == ("shop", "a b", "postgres", {"k": "v"})
     assert (view.status, view.runtime, view.host, view.version) == ("ready", "memory", "127.0.0.1", "17")
-    assert (view.expires_at, view.idle_timeout, view.hint) == (None, None, None)
+    assert (view.expires_at, view.idle_timeout) == (instance.lease.expires_at, 600)
+    assert view.expires_at is not None
+    assert view.hint is None
 
 
 def test_a_list_has_no_password_and_a_redacted_dsn(app: App, instance: Instance) -> None:
@@ -142,8 +158,43 @@ def test_a_drop_says_what_became_of_each_reference() -> None:
     }
 
 
+def test_a_snapshot_goes_out_with_the_branches_on_it(app: App, instance: Instance) -> None:
+    taken = app.snapshots.take(instance.id, "monday", ttl=3600.0)
+    one = branch(app, "monday")
+    view = view_snapshots(app.snapshots.list())
+    (shown,) = view.snapshots
+    assert (shown.id, shown.name, shown.source) == (taken.id, "monday", instance.id)
+    assert (shown.branches, shown.expires_at) == ([one.id], taken.expires_at)
+    assert view.size_bytes == shown.size_bytes == taken.size > 0
+
+
+def test_the_pool_and_images_and_sweeps_go_out_whole(app: App) -> None:
+    (spare,) = app.pool.fill(1, deadline=patience()).spares
+    (shown,) = view_pool(app.pool.status()).spares
+    assert (shown.id, shown.port, shown.maker) == (spare.id, spare.port, spare.maker)
+    (prepared,) = view_prepared(app.images.list()).images
+    assert (prepared.base, prepared.seed, prepared.users, prepared.stale) == (
+        "postgres:17",
+        None,
+        [spare.id],
+        False,
+    )
+    leftovers = (Leftover(kind="container", name="mcp-postgres-x", reason="why"),)
+    swept = view_sweep(leftovers, dry_run=True)
+    assert swept.model_dump() == {
+        "dry_run": True,
+        "leftovers": [{"kind": "container", "name": "mcp-postgres-x", "reason": "why"}],
+    }
+
+
 def test_views_survive_json(app: App, instance: Instance) -> None:
+    app.pool.fill(1, deadline=patience())
     made: list[BaseModel] = [
+        view_snapshot(app.snapshots.take(instance.id)),
+        view_snapshots(app.snapshots.list()),
+        view_pool(app.pool.status()),
+        view_prepared(app.images.list()),
+        view_sweep(app.sweeper.sweep(), dry_run=False),
         view_instance(instance),
         view_list(app.manager.list()),
         view_health(app.manager.health_check(instance.id)),

@@ -158,23 +158,23 @@ class MemoryWorld(_Knobs):
 
     def add(self, launch: Launch, port: int, *, running: bool = True) -> Container | None:
         """Add a container with a cluster of its own, None when another one has the port."""
-        container = self._container(launch, port, running=running)
         cluster = self._cluster(launch)
-        body = Body(
-            container=container,
-            record=launch.record,
-            cluster=cluster,
-            written=cluster,
-            logins_until_ready=self.logins_until_ready,
-            last_used=datetime.now(UTC),
-            lease=None if launch.role in {Role.SPARE, Role.WARMING} else launch.lease,
-            spare_until=launch.spare_until,
-        )
         with self.lock:
             others = [other.container for other in self.bodies.values() if other.container.running]
             if running and any(other.endpoint.port == port for other in others):
                 return None
-            self.bodies[container.container_id] = body
+            # Here and not before: who comes later is younger.
+            container = self._container(launch, port, running=running)
+            self.bodies[container.container_id] = Body(
+                container=container,
+                record=launch.record,
+                cluster=cluster,
+                written=cluster,
+                logins_until_ready=self.logins_until_ready,
+                last_used=datetime.now(UTC),
+                lease=None if launch.role in {Role.SPARE, Role.WARMING} else launch.lease,
+                spare_until=launch.spare_until,
+            )
         if running and self.dies_at_start:
             self.kill(container.container_id, exit_code=1)
         return container
