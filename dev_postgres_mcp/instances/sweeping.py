@@ -94,9 +94,10 @@ class Sweeper:
     def _remove_container(self, container: Container, containers: Sequence[Container]) -> bool:
         with suppress(DevPostgresError):
             if container.role is Role.RESTORING and not any(
-                other.role is Role.INSTANCE and other.id == container.id for other in containers
+                other.role is Role.INSTANCE and other.id == container.id and not other.dead
+                for other in containers
             ):
-                # Its restorer died after the old one was gone: the new one is the instance.
+                # Its restorer died after it had ended the old one: the new one is the instance.
                 return self._runtime.finish_restore(container, deadline=Deadline(RESTORE_SECONDS)) is not None
             return self._runtime.remove(container.container_id)
         return False

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from contextlib import contextmanager, suppress
+from http import HTTPStatus
 from typing import TYPE_CHECKING, Any, Protocol
 
 import docker.errors
@@ -101,8 +102,9 @@ class Launcher:
             known = True
             yield
         except BaseException as exc:
-            with suppress(DevPostgresError):
-                self._undo(name, deadline.undoing(), known=known or isinstance(exc, EngineFailed))
+            if known or not _is_taken(exc):
+                with suppress(DevPostgresError):
+                    self._undo(name, deadline.undoing(), known=known or isinstance(exc, EngineFailed))
             raise
 
     def begin(self, name: str, host: str, *, deadline: Deadline) -> Container:
@@ -178,6 +180,12 @@ class Launcher:
                     passwd = b""
             self._users[key] = find_user(passwd, image.ref)
         return self._users[key]
+
+
+def _is_taken(exc: BaseException) -> bool:
+    """Tell whether a create failed since the name is somebody else's, which is not ours to remove: a restore's."""
+    cause = exc.__cause__
+    return isinstance(cause, docker.errors.APIError) and cause.status_code == HTTPStatus.CONFLICT
 
 
 def _birth_files(launch: Launch) -> dict[str, bytes]:

@@ -217,7 +217,8 @@ class DockerRuntime:
 
     def delivery(self, container: Container, lease: Lease, record: Record) -> Delivery | None:
         """Return the same as a program inside the container, without a call to the engine."""
-        if container.contract != CONTRACT:
+        # One line each: what is not printable may break a line, or be a character that the parts are told by.
+        if container.contract != CONTRACT or not (record.username + record.password.reveal()).isprintable():
             return None
         files = state_files(record, lease)
         lines = (f"{name} {content.decode()}".removesuffix("\n") for name, content in files.items())
@@ -273,6 +274,8 @@ class DockerRuntime:
         """
         place = replace(self._place(deadline), port=container.endpoint.port)
         launch = replace(launch, role=Role.RESTORING)
+        # Later than that a sweep takes it for broken off.
+        deadline = deadline.part(launch.patience, undoable=True)
         with self._launcher.making(launch, place, deadline=deadline):
             standby = self.inspect(launch.role.name_for(container.id), deadline=deadline)
         # From here on nothing is undone and nobody can cancel: the new one is brought up, or `finish_restore` is
