@@ -139,8 +139,9 @@ class Snapshots:
         )
         restored = self._runtime.restore(container, launch, deadline=deadline)
         conninfo = record.conninfo(restored.endpoint)
+        waiting = deadline.part(self._policy.create_timeout)
         wait_ready(
-            self._runtime, self._sql, restored.container_id, conninfo, with_init=False, deadline=deadline
+            self._runtime, self._sql, restored.container_id, conninfo, with_init=False, deadline=waiting
         )
         return self._creator.tell(restored, record, state.lease)
 
@@ -167,7 +168,8 @@ class Snapshots:
         hard_end = self._creator.hard_end()
         lease = Lease(expires_at=end_after(spec.ttl, hard_end), idle_timeout=spec.idle_timeout)
         launch = replace(self._plan(stored, record, limits, deadline), lease=lease, hard_end=hard_end)
-        container = self._creator.start(launch, record, progress=progress, deadline=deadline)
+        starting = deadline.part(self._policy.create_timeout, undoable=True)
+        container = self._creator.start(launch, record, progress=progress, deadline=starting)
         return self._creator.tell(container, record, lease)
 
     def _plan(self, stored: StoredImage, record: Record, limits: Limits, deadline: Deadline) -> Launch:

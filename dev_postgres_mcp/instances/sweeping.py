@@ -126,7 +126,9 @@ class Sweeper:
             return "its lease is over" if over or not stored.key else ""
         if not stored.key:
             return "a newer one has taken its name"
-        return "its base image has changed or is gone" if is_stale(self._runtime, stored) else ""
+        # A seed holds what somebody put into it: that one goes by name only.
+        stale = not stored.name and is_stale(self._runtime, stored)
+        return "its base image has changed or is gone" if stale else ""
 
     def _beyond_ceiling(self, snapshots: Sequence[StoredImage]) -> Iterator[tuple[StoredImage, str]]:
         """Yield the oldest snapshots that pass the ceiling for the disk."""
