@@ -1,4 +1,4 @@
-"""Measure, print one table, and keep it in docs/performance.md when asked to: `make bench`.
+"""Measure, print the table as it grows, and keep it in docs/performance.md when asked to: `make bench`.
 
 Load goes to this machine's engine only; every run ends by itself and removes what it made.
 """
@@ -39,10 +39,13 @@ def main(arguments: Sequence[str] | None = None) -> None:
     rows: list[Row] = []
     with Ground() as ground:
         about = [f"{datetime.now(UTC):%Y-%m-%d}", *ground.describe()]
+        sys.stdout.write("".join(f"{line}\n" for line in (*about, "")))
         for name in asked.only or SUBJECTS:
             sys.stderr.write(f"measuring {name} as {ground.session}\n")
-            rows += SUBJECTS[name](ground, plan)
-    sys.stdout.write(render_text(about, rows))
+            measured = SUBJECTS[name](ground, plan)
+            sys.stdout.write(render_text(measured) + "\n")
+            sys.stdout.flush()
+            rows += measured
     if asked.write:
         write_block(DOCUMENT, render_markdown(about, rows))
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import platform
 import shutil
+import subprocess
 import sys
 import tempfile
 import time
@@ -214,6 +215,15 @@ def find_command() -> list[str]:
     """Return how to start the program: its console script beside this Python, else the module."""
     script = shutil.which("dev-postgres-mcp", path=str(Path(sys.executable).parent))
     return [script] if script else [sys.executable, "-m", "dev_postgres_mcp"]
+
+
+def run_program(client: Client, *command: str) -> str:
+    """Run a program as a client's process to its end and return its stdout; a failure says what it said."""
+    done = subprocess.run(
+        command, env=client.environment(), capture_output=True, text=True, check=False, timeout=_PATIENCE
+    )
+    assert done.returncode == 0, f"{command}: exit code {done.returncode}: {done.stderr}"
+    return done.stdout
 
 
 @contextmanager

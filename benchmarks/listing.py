@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import subprocess
 import time
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
-from benchmarks.ground import create_many, dropping, find_command
+from benchmarks.ground import create_many, dropping, find_command, run_program
 from benchmarks.measuring import Row, Target, clock, take_turns
 
 if TYPE_CHECKING:
@@ -64,10 +63,8 @@ def _list(app: App, expected: set[str]) -> Sample:
 
 
 def _run(client: Client) -> Sample:
-    command, environment = [*find_command(), "postgres", "list"], client.environment()
-    started = time.perf_counter()
-    subprocess.run(command, env=environment, capture_output=True, check=True, timeout=60)
-    return {"list": time.perf_counter() - started}
+    command = [*find_command(), "postgres", "list"]
+    return {"list": clock(lambda: run_program(client, *command))}
 
 
 def _wait_grown_up(app: App, instances: Sequence[Instance]) -> None:

@@ -17,16 +17,16 @@ HEAD = ("what", "n", "median", "quartiles", "ratio", "target", "met")
 _DIGITS = {Unit.SECONDS: 3, Unit.MEGABYTES: 1, Unit.CORE: 2}
 
 
-def render_text(about: Sequence[str], rows: Sequence[Row]) -> str:
+def render_text(rows: Sequence[Row]) -> str:
     """Return the table in columns, a heading before each subject."""
     cells = [_cells(row) for row in rows]
     widths = [max(len(line[column]) for line in (HEAD, *cells)) for column in range(len(HEAD))]
-    lines = [*about, "", _in_columns(HEAD, widths)]
+    lines: list[str] = []
     subject = ""
     for row, line in zip(rows, cells, strict=True):
         if row.subject != subject:
             subject = row.subject
-            lines += ["", subject]
+            lines += ["", subject.upper(), _in_columns(HEAD, widths)]
         lines.append(_in_columns(line, widths))
     return "".join(f"{line.rstrip()}\n" for line in lines)
 

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import json
-import subprocess
 import sys
 import time
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from benchmarks.ground import create, dropping, fill_pool, find_command
+from benchmarks.ground import create, dropping, fill_pool, find_command, run_program
 from benchmarks.measuring import Row, Target, take_turns
 
 if TYPE_CHECKING:
@@ -67,7 +66,7 @@ def _create(client: Client, app: App, command: list[str]) -> Sample:
     fill_pool(app)
     spares = {spare.id for spare in app.pool.status().spares}
     started = time.perf_counter()
-    done = _start(client, *command, "postgres", "create", "--format", "json")
+    done = run_program(client, *command, "postgres", "create", "--format", "json")
     seconds = time.perf_counter() - started
     instance = json.loads(done)["id"]
     app.manager.drop([instance])
@@ -77,10 +76,5 @@ def _create(client: Client, app: App, command: list[str]) -> Sample:
 
 def _run(client: Client, *command: str) -> Sample:
     started = time.perf_counter()
-    _start(client, *command)
+    run_program(client, *command)
     return {"process": time.perf_counter() - started}
-
-
-def _start(client: Client, *command: str) -> bytes:
-    environment = client.environment()
-    return subprocess.run(command, env=environment, capture_output=True, check=True, timeout=60).stdout

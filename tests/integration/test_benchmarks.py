@@ -30,7 +30,7 @@ def test_create_to_first_query_is_measured_and_nothing_is_left(stage: DockerStag
     )
     assert done.returncode == 0, done.stderr
     session = re.findall(r"bench-\w+", done.stderr)[0]
-    assert "create to first query" in done.stdout
+    assert "CREATE TO FIRST QUERY" in done.stdout
     assert {"warm:", "cold:", "testcontainers", "docker", "floor:"} <= set(done.stdout.split())
     for label in (f"dev-postgres-mcp.maker={session}", f"benchmarks.session={session}"):
         assert stage.api.containers(all=True, filters={"label": label}) == []

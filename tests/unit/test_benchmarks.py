@@ -63,7 +63,7 @@ def test_the_table_says_ratios_targets_and_what_is_missed() -> None:
         targets=(Target(at_most=0.5), Target(at_most=1.4, of=FLOOR)),
     )
     memory = Row(subject="idle", what="memory", values=(20.04,), unit=Unit.MEGABYTES)
-    text = render_text(["today"], [FLOOR, ours, memory])
+    text = render_text([FLOOR, ours, memory])
     (line,) = (" ".join(line.split()) for line in text.splitlines() if line.startswith("ours"))
     assert line == "ours 2 0.400 s 0.400-0.400 2 x floor <= 0.5 s, <= 1.4 x floor yes, NO"
     assert "20.0 MB" in text
