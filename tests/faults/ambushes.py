@@ -6,8 +6,6 @@ import json
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-import psycopg
-
 from tests.faults.interception import Ambush, Door, Moment
 from tests.faults.second_engine import wait_until
 from tests.integration.queries import dsn_of
@@ -110,7 +108,7 @@ def kill_takes(hunter: Hunter) -> None:
     realm = hunter.realm
     source = realm.create()
     realm.mark(source, "kept")
-    realm.execute(source, "CREATE TABLE much AS SELECT md5(i::text) FROM generate_series(1, 1000000) i")
+    realm.run(dsn_of(source), "CREATE TABLE much AS SELECT md5(i::text) FROM generate_series(1, 1000000) i")
     steps = hunter.run("postgres", "snapshot", "take", source.id, "whole")
     hunter.run("postgres", "snapshot", "delete", "whole")
     for kill in hunter.kills(steps):
@@ -187,12 +185,7 @@ def kill_drops(hunter: Hunter) -> None:
 def is_back(realm: Realm, instance: Instance) -> bool:
     """Sweep, and tell whether an instance answers again under its old dsn."""
     realm.sweep()
-    if realm.state(instance) != "running":
-        return False
-    try:
-        return bool(realm.rows(dsn_of(instance), "SELECT text FROM mark"))
-    except psycopg.OperationalError:
-        return False
+    return realm.state(instance) == "running" and realm.answers(instance)
 
 
 def container_of(realm: Realm, instance: Instance) -> str:

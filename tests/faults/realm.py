@@ -12,6 +12,8 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
+import psycopg
+
 from dev_postgres_mcp.app import App, assemble_app, docker_options
 from dev_postgres_mcp.deadline import Deadline
 from dev_postgres_mcp.errors import DevPostgresError
@@ -91,7 +93,7 @@ class Realm:
 
     def take(self, source: Instance, name: str) -> None:
         """Take a snapshot."""
-        self.inside(lambda: self.app.snapshots.take(source.id, name))
+        self.inside(lambda: self.app.snapshots.take(source.id, name, ttl=60))
 
     def branch(self, source: str) -> Instance:
         """Return a branch of the neighbour's."""
@@ -162,9 +164,9 @@ class Realm:
         name = f"name=^/mcp-postgres-{instance.id}$"
         return self.engine.docker("ps", "--all", "--filter", name, *form)
 
-    def execute(self, instance: Instance, statements: str) -> None:
-        """Run statements in an instance."""
-        self.inside(lambda: _execute(dsn_of(instance), statements))
+    def run(self, dsn: str, statements: str) -> None:
+        """Run statements."""
+        self.inside(lambda: _execute(dsn, statements))
 
     def check_untouched(self, neighbour: Instance, expected: str) -> None:
         """Judge that a neighbour still answers with what was written into it."""
@@ -173,19 +175,36 @@ class Realm:
     def mark(self, instance: Instance, text: str) -> None:
         """Write into an instance what it is to be known by."""
         statement = "CREATE TABLE IF NOT EXISTS mark (text text); DELETE FROM mark; INSERT INTO mark VALUES"
-        self.execute(instance, f"{statement} ('{text}')")
+        self.run(dsn_of(instance), f"{statement} ('{text}')")
+
+    def answers(self, instance: Instance) -> bool:
+        """Tell whether an instance can be logged in to."""
+        try:
+            return bool(self.rows(dsn_of(instance), "SELECT 1"))
+        except psycopg.OperationalError:
+            return False
+
+    def find_others(self, *neighbours: Instance) -> str:
+        """Return what containers, volumes and ports there are but the neighbours'; an empty text for none."""
+        names, ports = (
+            {f"mcp-postgres-{one.id}" for one in neighbours},
+            {one.endpoint.port for one in neighbours},
+        )
+        found = set(self.engine.containers()) ^ names, self.volumes(), self.listening() ^ ports
+        return str(found) if any(found) else ""
+
+    def find_images(self, *needed: str) -> str:
+        """Return the images when they are others than those that are needed."""
+        found = self.images()
+        return str(found) if found != sorted(needed) else ""
 
     def check_nothing_is_left(self, *neighbours: Instance, images: list[str]) -> None:
         """Judge, after a sweep, that there is nothing but the neighbours and the images that are needed."""
-        assert set(self.engine.containers()) == {f"mcp-postgres-{one.id}" for one in neighbours}
-        assert self.volumes() == []
-        assert self.listening() == {one.endpoint.port for one in neighbours}
-        assert self.images() == sorted(images)
+        assert not self.find_others(*neighbours)
+        assert not self.find_images(*images)
 
 
 def _execute(dsn: str, statements: str) -> None:
-    import psycopg
-
     with psycopg.connect(dsn, autocommit=True) as connection:
         connection.execute(statements.encode())
 
