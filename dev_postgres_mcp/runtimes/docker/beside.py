@@ -43,6 +43,9 @@ class Beside:
         A container that is paused or has ended cannot be asked: what is known of it has to do.
         """
         cache, container_id = self._cache(), container.container_id
+        if container.state == "paused":
+            # While the engine freezes or thaws it, even a look at a file may wait for that.
+            return cache.get(container_id, "")
         with self._connection.calling(f"looking beside {container.name}") as api:
             stamp = api.changed_at(container_id, STATE_DIRECTORY)
             known = cache.get(container_id, stamp if container.running else "")
