@@ -171,3 +171,23 @@ def test_many_wakings_leave_no_process_behind(switch: Switch) -> None:
     assert most < 100
     # The switch, its server, its timer and what that sleeps by.
     wait_until(lambda: len(switch.processes()) == 4, seconds=SOON)
+
+
+def test_a_stop_keeps_the_password_for_the_next_start_and_no_longer(switch: Switch) -> None:
+    switch.put(BIRTH)
+    switch.start_and_wait()
+    switch.signal(signal.SIGTERM)
+    switch.wait_ended()
+    (switch.secret / "password").unlink()
+    switch.start_and_wait()
+    assert (switch.secret / "password").read_text() == BIRTH["password"]
+    assert (switch.secret / "password").stat().st_mode & 0o777 == 0o600
+    assert (switch.state / "username").read_text() == BIRTH["username"]
+    assert not list(switch.home.glob("inbox-*"))
+
+
+def test_a_lease_that_ends_keeps_no_password(switch: Switch) -> None:
+    switch.put(BIRTH | {"lease": "1 0\n"})
+    switch.start()
+    switch.wait_ended()
+    assert not list(switch.home.glob("inbox-*"))

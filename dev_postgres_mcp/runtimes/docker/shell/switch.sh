@@ -17,7 +17,7 @@
 #   state/spare   "EXPIRES": the end of a spare, which its pool moves on; nothing once there is a lease
 #   state/ready     there once the superuser has its password
 #   state/exit    "CODE TIME OOM_KILLS" of a server that ended by itself; the lease goes on, so that it can be read
-#   secret/       on a tmpfs, so that no commit of the container holds it; a restart of the container empties it
+#   secret/       on a tmpfs, so that no commit of a running container holds it
 set -u
 
 stopping='' woken='' timer='' due=0
@@ -53,6 +53,16 @@ server=''
 expires=$birth_end idle=0
 last_used=0 uptime=0 seen=''
 
+# Set `user` to all that is in a file: a name may have several lines.
+read_user() {
+    user=''
+    while IFS= read -r line; do
+        user="$user$line
+"
+    done <"$1"
+    user=$user$line
+}
+
 # Take in the parcels that are whole; one whose taking in was cut off is taken in again.
 take_in() {
     for mark in "$HOME_DIR/inbox-$id"-*/complete; do
@@ -68,7 +78,7 @@ take_in() {
             if [ "$kind" = prepared ]; then
                 # At once: somebody waits for that, and each program started below takes a while.
                 kind=''
-                IFS= read -r user <"$parcel/username"
+                read_user "$parcel/username"
                 set_password </dev/null >/dev/null 2>&1 &
             fi
         fi
@@ -109,7 +119,7 @@ clear_leftovers() {
     [ -d "$state" ] || mkdir -m 700 "$state"
     printf '%s\n' "$id" >"$state/id"
     is_ready || sockets=${SOCKET%/*}
-    rm -f "$state/exit" "$state/ready" "$pid_file" "$sockets/${SOCKET##*/}" "$sockets/${SOCKET##*/}.lock"
+    rm -f "$state/exit" "$pid_file" "$sockets/${SOCKET##*/}" "$sockets/${SOCKET##*/}.lock"
 }
 
 # Decimal, and short enough to be reckoned with.
@@ -246,6 +256,14 @@ stop_server() {
     kill -KILL "$server" 2>/dev/null
 }
 
+# A restart of the container empties what lies on a tmpfs: a parcel brings it back.
+keep_password() {
+    [ -e "$secret/password" ] || return
+    parcel=$HOME_DIR/inbox-$id-kept
+    [ -d "$parcel" ] || mkdir -m 700 "$parcel"
+    cp "$secret/password" "$state/username" "$parcel/" && : >"$parcel/complete"
+}
+
 note_exit() {
     kills=0
     for file in "$CGROUP/memory.events" "$CGROUP/memory/memory.oom_control"; do
@@ -276,9 +294,10 @@ wait_for_something() {
 }
 
 clear_leftovers
+[ ! -e "$state/ready" ] || kind=restarted
 # A prepared cluster starts at once: what is written beside it may well come while it does.
 [ "$kind" = prepared ] || take_in
-# The entrypoint of an image stumbles over a file that is not there; it needs none for a cluster that is.
+# The entrypoint of an image stumbles over a file that is not there, though it needs none for a cluster that is.
 [ -e "$secret/password" ] || unset POSTGRES_PASSWORD_FILE
 
 "$@" &
@@ -293,5 +312,6 @@ while woken='' && [ -z "$stopping" ]; do
     [ -n "$woken" ] || wait_for_something
 done
 
+[ -z "$stopping" ] || keep_password
 [ -z "$server" ] || stop_server
 exit 0
