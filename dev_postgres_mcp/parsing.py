@@ -110,7 +110,7 @@ def render_duration(seconds: float | None) -> str:
     unit = next(
         unit for unit, length in reversed(_UNIT_SECONDS.items()) if seconds % length == 0 or unit == "s"
     )
-    return f"{seconds / _UNIT_SECONDS[unit]:g}{unit}"
+    return f"{seconds / _UNIT_SECONDS[unit]:.12g}{unit}"
 
 
 def render_size(size: int) -> str:

@@ -9,20 +9,24 @@ from hypothesis import strategies as st
 from dev_postgres_mcp.errors import InvalidInput
 from dev_postgres_mcp.parsing import (
     ID_ALPHABET,
+    MAX_DURATION,
     check_display_name,
     check_image,
     check_name,
     check_password,
+    check_seed,
     check_settings,
     check_username,
     hide_userinfo,
     new_id,
     new_password,
+    parse_duration,
     parse_memory,
     parse_pairs,
     parse_ports,
     parse_size,
     parse_version,
+    render_duration,
     render_size,
     shorten,
 )
@@ -350,3 +354,76 @@ def test_what_is_no_image_reference_is_refused_with_an_example(image: str) -> No
 )
 def test_the_password_of_a_url_is_struck_out(text: str, shown: str) -> None:
     assert hide_userinfo(text) == shown
+
+
+@pytest.mark.parametrize(
+    "text, seconds",
+    [
+        ("90s", 90),
+        ("15m", 900),
+        ("8h", 28_800),
+        ("2d", 172_800),
+        ("1.5h", 5_400),
+        ("1s", 1),
+        ("3650d", MAX_DURATION),
+        (" 8H ", 28_800),
+        ("none", None),
+        (" None ", None),
+    ],
+)
+def test_a_duration_is_read_as_seconds(text: str, seconds: float | None) -> None:
+    assert parse_duration(text) == seconds
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "s",
+        "8",
+        "8 h",
+        "0s",
+        "0.5s",
+        "-1h",
+        "1h30m",
+        "1w",
+        "1e3s",
+        "nan",
+        "inf",
+        "3651d",
+        "9" * 400 + "d",
+        "٣h",
+        "never",
+    ],
+)
+def test_what_is_no_duration_is_refused_with_an_example(text: str) -> None:
+    with pytest.raises(InvalidInput, match=r"ttl .* is not a duration of a second to ten years") as caught:
+        parse_duration(text, what="ttl")
+    assert caught.value.hint == "write it as 90s, 15m, 8h, 2d or none"
+    assert len(caught.value.explain()) < 300
+
+
+@given(st.none() | st.integers(1, MAX_DURATION).map(float))
+def test_a_rendered_duration_reads_back(seconds: float | None) -> None:
+    assert parse_duration(render_duration(seconds)) == seconds
+
+
+@pytest.mark.parametrize(
+    "seconds, text", [(None, "none"), (90, "90s"), (120, "2m"), (86_400, "1d"), (5_400, "90m"), (0, "0d")]
+)
+def test_a_duration_is_shown_in_its_largest_whole_unit(seconds: float | None, text: str) -> None:
+    assert render_duration(seconds) == text
+
+
+@pytest.mark.parametrize("name", ["a", "0", "monday", "Shop-2026.11_01", "x" * 63])
+def test_a_name_for_a_seed_or_snapshot_is_what_a_person_types(name: str) -> None:
+    assert check_seed(name) == name
+
+
+@pytest.mark.parametrize(
+    "name", ["", "-a", ".a", "_a", "a b", "a/b", "a\n", "ä", "x" * 64, "a:b", "x" * 10_000]
+)
+def test_other_names_for_a_seed_or_snapshot_are_refused(name: str) -> None:
+    with pytest.raises(InvalidInput, match="cannot be given") as caught:
+        check_seed(name)
+    assert len(caught.value.explain()) < 300

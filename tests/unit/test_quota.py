@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import pytest
 
 from dev_postgres_mcp.errors import LimitReached
-from dev_postgres_mcp.instances.quota import Quota, sum_memory
+from dev_postgres_mcp.instances.quota import Quota, instances_of, sum_memory
 from dev_postgres_mcp.model import Endpoint, Limits
-from dev_postgres_mcp.runtimes.base import Container
+from dev_postgres_mcp.runtimes.base import Container, Role
 
 MB = 1024**2
 
@@ -68,3 +69,8 @@ def test_what_has_vanished_meanwhile_is_not_judged() -> None:
 def test_the_sum_is_of_limits() -> None:
     assert sum_memory([]) == 0
     assert sum_memory([container(1, 5), container(2, 7)]) == 12
+
+
+def test_only_what_somebody_created_is_counted() -> None:
+    everything = [replace(container(number), role=role) for number, role in enumerate(Role)]
+    assert [one.role for one in instances_of(everything)] == [Role.INSTANCE]

@@ -9,6 +9,7 @@ import pytest
 
 from dev_postgres_mcp.errors import InvalidInput
 from dev_postgres_mcp.instances import build_spec
+from dev_postgres_mcp.instances.specs import build_branch_spec
 from dev_postgres_mcp.model import InitFile, Limits, Secret
 from tests.helpers.stages import MEGABYTE, MemoryStage, build_app
 
@@ -55,6 +56,27 @@ def test_what_is_asked_for_wins(app: App, tmp_path: Path) -> None:
     assert spec.limits == Limits(memory=256 * MEGABYTE, cpus=0.5)
     assert (spec.labels, spec.extensions, spec.settings) == ({"a": "b"}, ("hstore",), {"work_mem": "8MB"})
     assert spec.init == (InitFile(path=tmp_path / "schema.sql", name="schema.sql"),)
+
+
+def test_how_long_it_lives_comes_from_the_settings_or_the_caller(memory_stage: MemoryStage) -> None:
+    program = build_app(memory_stage, ttl="3h", idle_timeout="10m")
+    spec = build_spec(program.defaults)
+    assert (spec.ttl, spec.idle_timeout) == (10_800, 600)
+    asked = build_spec(program.defaults, ttl="90s", idle_timeout="none")
+    assert (asked.ttl, asked.idle_timeout) == (90, None)
+    plain = build_spec(build_app(memory_stage).defaults)
+    assert (plain.ttl, plain.idle_timeout, plain.seed) == (86_400, None, "")
+
+
+def test_a_branch_leaves_to_its_source_what_nobody_asked_for(memory_stage: MemoryStage) -> None:
+    defaults = build_app(memory_stage, memory="1g", cpus=2, ttl="3h").defaults
+    spec = build_branch_spec(defaults)
+    assert (spec.memory, spec.cpus, spec.name, spec.ttl) == (None, None, "", 10_800)
+    assert spec.owner.session == memory_stage.session
+    assert len(spec.password.reveal()) >= 24
+    asked = build_branch_spec(defaults, memory="300m", cpus=0.5, name="x", ttl="none", labels={"a": "b"})
+    assert (asked.memory, asked.cpus, asked.name) == (300 * MEGABYTE, 0.5, "x")
+    assert (asked.ttl, asked.labels) == (None, {"a": "b"})
 
 
 def test_an_image_decides_its_version(app: App) -> None:
@@ -111,6 +133,10 @@ def test_an_empty_password_of_the_settings_is_none(memory_stage: MemoryStage) ->
         ({"image": "Postgres:17"}, "'Postgres:17' is no image reference"),
         ({"image": "postgres:17/../../containers"}, "no image reference"),
         ({"database": "template0"}, "template0 accepts no connections"),
+        ({"ttl": "soon"}, "ttl 'soon' is not a duration"),
+        ({"idle_timeout": ""}, "idle_timeout '' is not a duration"),
+        ({"seed": "a b"}, "cannot be given"),
+        ({"seed": "shop", "init": Path("x.sql")}, "both a seed and init scripts"),
         ({"labels": {"": "x"}}, "label '' cannot be stored"),
         ({"labels": {"a": "\0"}}, "label 'a' cannot be stored"),
         ({"extensions": [""]}, "extension name is empty"),
