@@ -129,7 +129,7 @@ class PsycopgSql:
 
     def checkpoint(self, conninfo: Conninfo, *, deadline: Deadline) -> None:
         """Have all that was committed before written to files; raises InitFailed."""
-        with _connect_until(deadline, conninfo.on(database=_MAINTENANCE_DATABASE)) as connection:
+        with _connect_until(deadline, conninfo) as connection:
             _change(connection, "checkpoint", "checkpoint")
 
 
