@@ -47,7 +47,7 @@ $(STAMP): requirements.lock pyproject.toml
 engine: ## make sure that a Docker Engine with a postgres image answers (may install one, as root)
 	tools/engine up
 
-services: ## install what the registry and podman tests run (as root, on Debian or Ubuntu)
+services: ## install what the registry, podman and switch tests run (as root, on Debian or Ubuntu)
 	tools/test-services
 
 demo: setup engine ## the main job, visibly: an MCP client creates a server, works in it and drops it
