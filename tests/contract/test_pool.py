@@ -46,7 +46,8 @@ def pool(stage: Stage) -> App:
 
 
 def open_pool(stage: Stage, base: str, **settings: Any) -> App:
-    return build_app(stage, image_repository=base.rpartition(":")[0], **settings)
+    modest = {"memory": "128m", "pool_memory_share": 1.0, **settings}
+    return build_app(stage, image_repository=base.rpartition(":")[0], **modest)
 
 
 def spares_of(stage: Stage, program: App) -> list[Container]:
@@ -156,7 +157,7 @@ def test_creates_at_once_share_the_spares_and_start_the_rest(stage: Stage, pool:
             created.append(instance)
 
     base = pool.defaults.repository
-    programs = [build_app(stage, image_repository=base) for _ in range(4)]
+    programs = [open_pool(stage, f"{base}:{stage.version}") for _ in range(4)]
     assert run_together(*(lambda each=each: one(each) for each in programs)) == []
     assert len({instance.container_id for instance in created}) == 4
     assert spares <= {instance.id for instance in created}
