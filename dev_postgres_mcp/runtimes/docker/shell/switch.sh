@@ -228,7 +228,7 @@ SQL
 
 # Give the superuser of a prepared cluster its password, over the local socket, as soon as the server is ready.
 set_password() {
-    pause=0.005
+    pause=0.005 tries=0
     while kill -0 "$server"; do
         # `postgres` may have been dropped in a cluster that came from a snapshot.
         if is_ready; then
@@ -239,6 +239,9 @@ set_password() {
             pause=1
         fi
         sleep "$pause"
+        # One that recovers may take minutes.
+        tries=$((tries + 1))
+        [ "$tries" -lt 1000 ] || pause=1
     done
 }
 
