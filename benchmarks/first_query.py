@@ -107,13 +107,18 @@ def _in_process(app: App) -> Sample:
 
 
 def _over_mcp(call: Callable[..., dict[str, Any]], watcher: App) -> Sample:
-    """Wait for a spare, take it through the server that keeps it, and drop it through the same one."""
+    """Take a spare through the server that keeps it, drop it there, and wait for the next one.
+
+    That wait is the end of the turn too: no other contender runs beside the making of a spare.
+    """
     wait_spare(watcher)
     started = time.perf_counter()
     instance = call("create_postgres_instance")
     query_dsn(instance["dsn"])
     created = time.perf_counter() - started
-    return _sample(created, clock(lambda: call("drop_postgres_instance", id=instance["id"])))
+    dropped = clock(lambda: call("drop_postgres_instance", id=instance["id"]))
+    wait_spare(watcher)
+    return _sample(created, dropped)
 
 
 def _testcontainers() -> Sample:

@@ -161,12 +161,14 @@ class Ground:
     def describe(self) -> list[str]:
         """Return what the numbers depend on."""
         engine = self._engine
+        others = len(self.api.containers())
         return [
             f"dev-postgres-mcp {__version__}",
             f"Python {platform.python_version()}",
             f"{OFFICIAL}",
             f"Docker {engine.version} ({engine.disk})",
             f"{platform.system()} {platform.machine()}, {engine.cpus} cores, {engine.memory / 1024**3:.0f} GB",
+            f"{others} other containers" if others else "no other containers",
         ]
 
     def _new_home(self) -> Path:
@@ -202,7 +204,9 @@ def wait_spare(app: App) -> None:
     assert base is not None
     deadline = Deadline(_PATIENCE)
     while not _answers(app, base.id):
-        deadline.check("waiting for a spare")
+        if deadline.remaining() <= 0:
+            fill_pool(app)  # says why there can be none, if it cannot
+            raise AssertionError("the server has made no spare")
         time.sleep(_POLL_SECONDS)
 
 
