@@ -190,10 +190,11 @@ class Keeper:
     def _run(self) -> None:
         swept = 0.0
         while self._deadline.remaining() > 0 and not self._deadline.cancelled:
+            # Spares first: somebody waits for them, and a sweep may meet an engine that is slow to remove.
+            self._keep()
             if swept <= 0:
                 sweep_quietly(self._sweeper)
                 swept = SWEEP_SECONDS
-            self._keep()
             self._wanted.wait(self._pool.renew_seconds)
             self._wanted.clear()
             swept -= self._pool.renew_seconds
