@@ -6,9 +6,11 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from dev_postgres_mcp.app import assemble_app
+from dev_postgres_mcp.instances import Policy
 from dev_postgres_mcp.runtimes.docker import DockerRuntime
 from dev_postgres_mcp.settings import Settings
 from tests.helpers.stages import ROOMY, owner_of
+from tests.integration.shell import inspect
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -52,14 +54,19 @@ class OwnWorld:
         self.base = self.renew_base()
         repository, _, version = self.base.rpartition(":")
         given = {"version": version, "image_repository": repository, **ROOMY, **settings}
-        self.app: App = assemble_app(
-            Settings(**given), runtime=self.runtime, sql=stage.sql, owner=owner_of(stage)
+        asked = Settings(**given)
+        self.app: App = assemble_app(asked, runtime=self.runtime, sql=stage.sql, owner=owner_of(stage))
+        self.policy = Policy(
+            quota=self.app.quota,
+            create_timeout=asked.create_timeout,
+            pull_timeout=asked.pull_timeout,
+            max_snapshot_size=asked.max_snapshot_size,
         )
 
     @property
     def base_id(self) -> str:
         """The id of the base image as it stands now."""
-        return str(self.stage.api.inspect_image(self.base)["Id"])
+        return str(inspect(self.base)["Id"])
 
     def renew_base(self) -> str:
         """Put another image under the name of the base image, as a pull of a newer one does."""
@@ -73,7 +80,7 @@ class OwnWorld:
         return {
             image["Id"]: [tag for tag in image["RepoTags"] or [] if tag != "<none>:<none>"]
             for image in found
-            if image["Labels"]["dev-postgres-mcp.base"] in self.runtime.bases
+            if image["Labels"].get("dev-postgres-mcp.base") in self.runtime.bases
         }
 
     def close(self) -> None:

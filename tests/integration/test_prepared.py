@@ -8,7 +8,7 @@ import tarfile
 import time
 from contextlib import contextmanager
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import psycopg
 import pytest
@@ -242,7 +242,8 @@ def test_a_seed_is_there_in_every_instance_from_it_without_its_scripts_being_run
 
     seconds = []
     made = []
-    for names in ({}, {"database": "x"}, {"database": "a b", "username": "keeper"}):
+    asked: tuple[dict[str, Any], ...] = ({}, {"database": "x"}, {"database": "a b", "username": "keeper"})
+    for names in asked:
         started = time.monotonic()
         made.append(app.manager.create(build_spec(app.defaults, seed="shop", **names)))
         seconds.append(time.monotonic() - started)

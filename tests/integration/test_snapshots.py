@@ -450,8 +450,10 @@ def test_a_chain_of_branches_never_grows_beyond_what_the_engine_takes(
     base = len(inspect(f"postgres:{stage.version}")["RootFS"]["Layers"])
     ceiling = base + 3
     options = replace(stage.options, max_layers=ceiling, state_directory=tmp_path)
-    settings = Settings(version=stage.version, **ROOMY)
-    app = assemble_app(settings, runtime=DockerRuntime(options), sql=stage.sql, owner=owner_of(stage))
+    given: dict[str, Any] = {"version": stage.version, **ROOMY}
+    app = assemble_app(
+        Settings(**given), runtime=DockerRuntime(options), sql=stage.sql, owner=owner_of(stage)
+    )
     spec = build_spec(app.defaults, database="shop", username="keeper")
     current = app.manager.create(spec)
     run(
