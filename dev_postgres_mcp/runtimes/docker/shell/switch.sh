@@ -218,7 +218,7 @@ set_timer() {
 alter_role() {
     quiet='-c log_statement=none -c log_min_duration_statement=-1 -c log_min_error_statement=panic'
     PGOPTIONS="$quiet -c synchronous_commit=local" \
-        psql -X -q -w -v ON_ERROR_STOP=1 -h "$sockets" -p "${SOCKET##*.}" -U "$1" -d "$2" <<'SQL'
+        "$psql" -X -q -w -v ON_ERROR_STOP=1 -h "$sockets" -p "${SOCKET##*.}" -U "$1" -d "$2" <<'SQL'
 \set password `cat "${DEV_POSTGRES_MCP_HOME:-/var/lib/dev-postgres-mcp}/secret/password"`
 SET default_transaction_read_only = off;
 SET password_encryption = 'scram-sha-256';
@@ -228,6 +228,9 @@ SQL
 
 # Give the superuser of a prepared cluster its password, over the local socket, as soon as the server is ready.
 set_password() {
+    # The one beside the server: what Debian puts on the PATH is a wrapper in Perl, which takes far longer.
+    psql=$(command -v postgres) psql=${psql%/*}/psql
+    [ -x "$psql" ] || psql=psql
     pause=0.005 tries=0
     while kill -0 "$server"; do
         # `postgres` may have been dropped in a cluster that came from a snapshot.
