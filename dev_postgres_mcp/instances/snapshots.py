@@ -16,6 +16,7 @@ from dev_postgres_mcp.deadline import Deadline
 from dev_postgres_mcp.errors import (
     AmbiguousReference,
     EngineUnsupported,
+    InitFailed,
     InstanceNotFound,
     InvalidInput,
     ServerNotReady,
@@ -202,7 +203,7 @@ class Snapshots:
             raise EngineUnsupported(f"the {self._runtime.name} runtime takes no snapshots")
         container, state = self._find_running(ref)
         record = state.record
-        self._sql.checkpoint(record.conninfo(container.endpoint), deadline=deadline)
+        self._checkpoint(container, record, deadline)
         freeze = Freeze(
             kind=kind,
             key=key,
@@ -212,6 +213,15 @@ class Snapshots:
             username=record.username,
         )
         return self._runtime.freeze(container, freeze, deadline=deadline)
+
+    def _checkpoint(self, container: Container, record: Record, deadline: Deadline) -> None:
+        try:
+            self._sql.checkpoint(record.conninfo(container.endpoint), deadline=deadline)
+        except InitFailed as exc:
+            raise ServerNotReady(
+                f"{container.id} cannot write what it holds to its files: {exc.message}",
+                hint="the engine's disk is most likely full: make room (`docker system df`), then try again",
+            ) from exc
 
     def _find_running(self, ref: str) -> tuple[Container, State]:
         container = self._manager.find(ref)

@@ -94,12 +94,16 @@ def kill_restores(hunter: Hunter) -> None:
         realm.mark(source, "after")
         old = container_of(realm, source)
         hunter.kill(kill, "postgres", "restore", source.id, "before")
+        # The engine finishes what it was asked for.
         if kill.number >= stop:
             wait_gone(realm, old)
+        else:
+            wait_until(lambda: has_standby(realm, source), "the new one is made", SOON)
         wait_until(lambda: is_back(realm, source), f"{source.id} is back after {kill}", SOON)
         kept = "after" if kill.number < stop else "before"
         print(f"restore killed at {kill}: {kept}")
         realm.check_untouched(source, kept)
+    realm.drop(source)
     hunter.run("postgres", "snapshot", "delete", "before", "--force")
 
 
@@ -192,6 +196,11 @@ def container_of(realm: Realm, instance: Instance) -> str:
     """Return the id of the container that has an instance's name now."""
     name = f"name=^/mcp-postgres-{instance.id}$"
     return realm.engine.docker("ps", "--all", "--quiet", "--no-trunc", "--filter", name)
+
+
+def has_standby(realm: Realm, instance: Instance) -> bool:
+    """Tell whether there is a container that is to take the place of an instance's."""
+    return f"mcp-postgres-restore-{instance.id}" in realm.engine.containers()
 
 
 def wait_gone(realm: Realm, container_id: str) -> None:

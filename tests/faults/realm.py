@@ -198,11 +198,6 @@ class Realm:
         found = self.images()
         return str(found) if found != sorted(needed) else ""
 
-    def check_nothing_is_left(self, *neighbours: Instance, images: list[str]) -> None:
-        """Judge, after a sweep, that there is nothing but the neighbours and the images that are needed."""
-        assert not self.find_others(*neighbours)
-        assert not self.find_images(*images)
-
 
 def _execute(dsn: str, statements: str) -> None:
     with psycopg.connect(dsn, autocommit=True) as connection:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.faults import ambushes
+from tests.faults import ambushes, mortality
 from tests.faults.ambushes import Hunter
 from tests.faults.interception import Door
 from tests.faults.realm import Realm
@@ -22,7 +22,8 @@ pytestmark = [pytest.mark.docker, pytest.mark.timeout(300)]
 
 @pytest.fixture
 def realm(engine: SecondEngine, tmp_path: Path) -> Iterator[Realm]:
-    """An engine with the images that every create needs, and no others."""
+    """An engine with nothing on it but the image that every instance is made from."""
+    engine.forget_images()
     realm = Realm(engine, tmp_path)
     yield realm
     realm.close()
@@ -44,26 +45,18 @@ def test_a_killed_take_leaves_the_source_running_and_the_snapshot_whole(hunter: 
     ambushes.kill_takes(hunter)
 
 
-def test_what_killed_branches_creates_prepares_claims_and_drops_leave_ends(hunter: Hunter) -> None:
-    realm = hunter.realm
-    neighbour = realm.create()
-    realm.mark(neighbour, "here")
+def test_what_killed_branches_creates_claims_and_drops_leave_ends(hunter: Hunter) -> None:
+    neighbours = mortality.settle(hunter.realm, 1)
     ambushes.kill_branches(hunter)
     ambushes.kill_creates(hunter)
     ambushes.kill_claims(hunter)
     ambushes.kill_drops(hunter)
-    realm.wait_for_ends(neighbour, seconds=30)
-    print("swept:", *(f"{one.kind}: {one.reason}" for one in realm.sweep()), sep="\n  ")
-    realm.check_nothing_is_left(neighbour, images=["postgres", "dev-postgres-mcp/prepared"])
-    realm.check_untouched(neighbour, "here")
+    mortality.check_mortality(hunter.realm, *neighbours)
 
 
 def test_of_killed_preparations_no_half_made_image_is_found(hunter: Hunter) -> None:
-    realm = hunter.realm
     ambushes.kill_prepares(hunter)
-    realm.wait_for_ends(seconds=30)
-    print("swept:", *(f"{one.kind}: {one.reason}" for one in realm.sweep()), sep="\n  ")
-    realm.check_nothing_is_left(images=["postgres", "dev-postgres-mcp/prepared"])
+    mortality.check_mortality(hunter.realm)
 
 
 def test_of_several_restores_at_once_one_works_and_none_takes_the_instance_away(realm: Realm) -> None:

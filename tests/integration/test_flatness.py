@@ -1,0 +1,29 @@
+"""A server that lives for long holds no more memory, files, sockets and threads than at first."""
+
+from __future__ import annotations
+
+import sys
+from typing import TYPE_CHECKING
+
+import anyio
+import pytest
+
+from tests.integration.flatness import check_flatness
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from tests.helpers.stages import DockerStage
+
+pytestmark = [
+    pytest.mark.docker,
+    pytest.mark.timeout(300),
+    pytest.mark.skipif(sys.platform != "linux", reason="looks into /proc"),
+]
+
+
+def test_rounds_of_create_list_and_drop_leave_a_server_as_it_was(stage: DockerStage, tmp_path: Path) -> None:
+    async def check() -> None:
+        await check_flatness(stage, tmp_path, 150, seconds=45)
+
+    anyio.run(check)
