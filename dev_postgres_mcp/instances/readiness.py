@@ -26,6 +26,13 @@ if TYPE_CHECKING:
 POLL_SECONDS = 0.02
 _LOGINS_PER_LOOK = 5
 LOG_TAIL = 20
+_LOG_LOOK = 400
+_OWN_KNOCKS = (
+    "FATAL:  password authentication failed",
+    "has no password assigned",
+    "Connection matched file",
+)
+"""What servers log of the logins that were tried until one works: it would hide what else they have to say."""
 _LOOK_SECONDS = 2.0
 """For the evidence of a create that took too long; the rest of the time for undoing belongs to the removal."""
 
@@ -65,7 +72,9 @@ def look_closer(
     runtime: Runtime, container: Container, secret: Secret | None, *, deadline: Deadline | None = None
 ) -> Container:
     """Return the container with the end of its log in its evidence; `secret` is struck out of it."""
-    tail = runtime.logs(container.container_id, tail=LOG_TAIL, deadline=deadline)
+    lines = runtime.logs(container.container_id, tail=_LOG_LOOK, deadline=deadline).splitlines()
+    telling = [line for line in lines if not any(knock in line for knock in _OWN_KNOCKS)]
+    tail = "\n".join(telling[-LOG_TAIL:])
     return container.with_evidence(tail.replace(secret.reveal(), "***") if secret is not None else tail)
 
 

@@ -183,6 +183,18 @@ class SecondEngine:
         wait_until(look, f"there is a container {state}")
         return names[0]
 
+    def end_server(self, container: str) -> None:
+        """Kill the server inside a container; returns when that is noted beside it."""
+        home = "/var/lib/dev-postgres-mcp"
+        script = (
+            f"kill -9 $(head -n 1 {home}/data/postmaster.pid); until [ -e {home}/state/exit ]; do :; done"
+        )
+        self.docker("exec", container, "sh", "-c", script)
+
+    def our_images(self) -> list[str]:
+        """Return the ids of all images that we made, named or not."""
+        return self.docker("images", "--all", "--quiet", "--filter", f"label={LABEL}kind").split()
+
     # --- the disk -----------------------------------------------------------------------------------
 
     def fill_disk(self, leave: int = 0) -> None:
@@ -206,9 +218,16 @@ class SecondEngine:
     def clear(self) -> None:
         """Remove every container and every network of ours, for the next test."""
         if containers := self.docker("ps", "--all", "--quiet").split():
-            self.docker("rm", "--force", "--volumes", *containers)
+            # Some may be on their way out by themselves, which the engine calls an error.
+            self.docker("rm", "--force", "--volumes", *containers, check=False)
+            wait_until(lambda: not self.containers(), "the engine is empty")
         if networks := self.networks():
             self.docker("network", "rm", *networks)
+
+    def forget_images(self) -> None:
+        """Remove every image that we made."""
+        if images := self.our_images():
+            self.docker("image", "rm", "--force", *images)
 
     def close(self) -> None:
         """End all that lives in our network namespace, unmount, and remove the disk."""

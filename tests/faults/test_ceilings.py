@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from tests.faults.second_engine import wait_until
 from tests.integration.creators import create_in_processes
 
 if TYPE_CHECKING:
@@ -39,8 +40,12 @@ def test_memory_is_summed_up_against_its_ceiling(engine: SecondEngine) -> None:
     engine.ask("create", "--memory", "300m", max_total_memory="600m")
     listing = engine.ask("list", max_total_memory="600m")
     assert listing["memory_bytes"] == listing["max_memory_bytes"] == 600 * MEGABYTE
-    engine.docker("stop", *engine.containers())
-    assert engine.ask("list")["memory_bytes"] == 600 * MEGABYTE
+    ended, stopped = engine.containers()
+    engine.end_server(ended)
+    assert engine.ask("list")["memory_bytes"] == 600 * MEGABYTE, "what a dead server left is kept"
+    engine.docker("stop", stopped)
+    wait_until(lambda: engine.containers() == [ended], "the engine removes what has ended")
+    assert engine.ask("list")["memory_bytes"] == 300 * MEGABYTE
 
 
 @pytest.mark.parametrize(
@@ -63,7 +68,7 @@ def test_drop_all_leaves_nothing_of_ours_and_everything_else(engine: SecondEngin
     foreign = engine.docker("create", "--name", "mcp-postgres-foreign", "postgres:17")
     made = {engine.ask("create")["id"] for _ in range(2)}
     broken = engine.ask("create")["id"]
-    engine.docker("kill", f"mcp-postgres-{broken}")
+    engine.end_server(f"mcp-postgres-{broken}")
     results = engine.ask("drop", "--all", "--force")["results"]
     assert {result["id"]: result["outcome"] for result in results} == dict.fromkeys(
         {*made, broken}, "dropped"

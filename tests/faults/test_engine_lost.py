@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
 pytestmark = pytest.mark.docker
 
+NOT_FOUND = 3
 ENGINE_UNAVAILABLE = 4
 
 
@@ -88,32 +89,23 @@ def test_every_verb_says_that_the_engine_is_down(engine: SecondEngine, verb: str
 
 
 @pytest.mark.parametrize("end", ["restart", "crash"])
-def test_after_a_restart_of_the_engine_an_instance_tells_what_became_of_it(
-    engine: SecondEngine, end: str
-) -> None:
-    instance = engine.ask("create", "--database", "my shop", "--name", "survivor")
+def test_an_instance_does_not_outlive_its_engine_and_leaves_nothing(engine: SecondEngine, end: str) -> None:
+    instance = engine.ask("create", "--database", "my shop", "--name", "short-lived")
     if end == "restart":
         engine.stop()
     else:
         engine.kill()
     engine.start()
-    shown = engine.ask("get", "survivor")
-    assert shown["status"] == "exited"
-    assert shown["dsn"] == instance["dsn"]
-    command = f"docker start mcp-postgres-{instance['id']}"
-    assert command in shown["hint"]
-    assert "exit code" in shown["hint"]
-    health = engine.run("postgres", "health-check", instance["id"], "--format", "json")
-    assert health.returncode == 1
-    assert '"exit_code": ' in health.stdout
-    assert engine.containers() == [f"mcp-postgres-{instance['id']}"]
-    assert [seen["id"] for seen in engine.listed()] == [instance["id"]]
-    engine.docker(*command.split()[1:])
-    wait_until(
-        lambda: engine.run("postgres", "health-check", "survivor").returncode == 0, "it comes back", 20
-    )
-    back = engine.ask("get", instance["id"])
-    assert (back["dsn"], back["status"]) == (instance["dsn"], "ready")
+    wait_until(lambda: engine.containers() == [], "the engine removes what has ended")
+    gone = engine.run("postgres", "get", "short-lived")
+    assert gone.returncode == NOT_FOUND
+    assert "hint: " in gone.stderr
+    assert engine.listed() == []
+    (dropped,) = engine.ask("drop", instance["id"], "--force")["results"]
+    assert dropped["outcome"] == "already_gone"
+    assert engine.docker("volume", "ls", "--quiet") == ""
+    again = engine.ask("create", "--name", "short-lived")
+    assert engine.ask("health-check", again["id"])["healthy"]
 
 
 def test_a_server_outlives_its_engine_and_works_again_with_the_next(engine: SecondEngine) -> None:
@@ -140,8 +132,7 @@ async def talk_across_a_crash(engine: SecondEngine) -> None:
         await anyio.to_thread.run_sync(engine.start)
         failed, listed, text = await call("list_postgres_instances")
         assert not failed, text
-        assert [seen["id"] for seen in listed["instances"]] == [first["id"]]
-        assert listed["instances"][0]["status"] == "exited"
+        assert [seen["id"] for seen in listed["instances"]] == [], "it ended with its engine"
         failed, second, text = await call("create_postgres_instance")
         assert not failed, text
         failed, health, text = await call("health_check_postgres", id=second["id"])
