@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from contextlib import suppress
 from dataclasses import dataclass, replace
+from hashlib import sha256
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -88,7 +89,7 @@ def build_app(settings: Settings, *, session: str, program: str) -> App:
         process=f"{surroundings.host}:{surroundings.pid} {program}",
     )
     app = assemble_app(settings, runtime=runtime, sql=PsycopgSql(), owner=owner)
-    return replace(app, swept_file=surroundings.state_directory / "swept")
+    return replace(app, swept_file=surroundings.state_directory / _swept_name(settings, surroundings))
 
 
 def assemble_app(
@@ -134,6 +135,13 @@ def assemble_app(
         quota=quota,
         settings=settings,
     )
+
+
+def _swept_name(settings: Settings, surroundings: Surroundings) -> str:
+    """Return a file name that stands for the engine which these settings lead to."""
+    docker = (surroundings.docker.get(name, "") for name in ("DOCKER_HOST", "DOCKER_CONTEXT"))
+    engine = "\0".join((settings.docker_host, *docker))
+    return f"swept-{sha256(engine.encode()).hexdigest()[:16]}"
 
 
 def build_defaults(settings: Settings, owner: Owner) -> Defaults:

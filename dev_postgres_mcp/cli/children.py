@@ -32,7 +32,7 @@ def check_command(words: Sequence[str]) -> None:
 def run_command(words: Sequence[str], variables: Mapping[str, str], deadline: Deadline) -> int:
     """Run a command with `variables` in its environment and return its exit code, 128 + n for signal n.
 
-    A terminal gives Ctrl-C to both of us; any other signal that cancels `deadline` is passed on as SIGTERM.
+    What cancels `deadline` is passed on as SIGTERM; Ctrl-C reaches the command from the terminal as well.
     """
     try:
         child = subprocess.Popen(words, env=child_environment(variables))

@@ -26,8 +26,9 @@ from dev_postgres_mcp.cli.signals import run_undoable
 from dev_postgres_mcp.cli.tables import show_migration, show_snapshots, talk_changes
 
 if TYPE_CHECKING:
+    from dev_postgres_mcp.app import App
     from dev_postgres_mcp.deadline import Deadline
-    from dev_postgres_mcp.instances.trials import MigrationReport
+    from dev_postgres_mcp.instances.trials import MigrationReport, Trial
     from dev_postgres_mcp.model import Instance
 
 snapshot_app = typer.Typer(
@@ -174,7 +175,6 @@ def try_(
     """Run a command on a branch, with DATABASE_URL and PG*, and tell what it changed.  The exit code is its own."""
     from dev_postgres_mcp.cli.children import check_command, run_command
     from dev_postgres_mcp.instances.specs import build_branch_spec
-    from dev_postgres_mcp.views import view_changes
 
     words = command[1:] if command[:1] == ["--"] else command
     check_command(words)
@@ -189,12 +189,23 @@ def try_(
                 progress.stop()
                 code = run_command(words, trial.conninfo.environment(), deadline)
                 if not quiet:
-                    talk_changes(view_changes(app.trials.compare(trial)))
+                    _talk_what_changed(app, trial)
                 if keep:
                     talk(f"kept {trial.instance.id}: dev-postgres-mcp postgres get {trial.instance.id}")
                 return code
 
         raise typer.Exit(run_undoable(run))
+
+
+def _talk_what_changed(app: App, trial: Trial) -> None:
+    """Tell it if it can be told: the command may have stopped the server or changed the password."""
+    from dev_postgres_mcp.errors import DevPostgresError
+    from dev_postgres_mcp.views import view_changes
+
+    try:
+        talk_changes(view_changes(app.trials.compare(trial)))
+    except DevPostgresError as exc:
+        talk(f"what changed cannot be told: {exc.message}")
 
 
 def rehearse(

@@ -15,6 +15,7 @@ from dev_postgres_mcp.errors import (
     DeadlineExceeded,
     DevPostgresError,
     EngineFailed,
+    EngineUnsupported,
     InitFailed,
     InstanceNotFound,
     InvalidInput,
@@ -99,7 +100,7 @@ class Creator:
             return self._runtime.find_prepared(base, deadline=preparing) or self._runtime.prepare(
                 base, progress=progress, deadline=preparing
             )
-        except (EngineFailed, InitFailed, DeadlineExceeded) as exc:
+        except (EngineFailed, EngineUnsupported, InstanceNotFound, InitFailed, DeadlineExceeded) as exc:
             deadline.check(f"preparing {base.ref}")
             progress(Progress(message=f"going on without a prepared image: {exc.message}"))
             log.warning("no prepared image of %s: %s", base.ref, exc.message)
@@ -187,7 +188,7 @@ class Creator:
 
     def _claim(self, spec: InstanceSpec, spare: Container, deadline: Deadline) -> Instance | None:
         state = None
-        with suppress(InstanceNotFound):
+        with suppress(InstanceNotFound, EngineFailed):
             state = self._runtime.read_state(spare)
         container = self._runtime.claim(spare, deadline=deadline) if state is not None else None
         if state is None or container is None:

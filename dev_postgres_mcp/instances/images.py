@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime, timedelta
 from math import inf
 from typing import TYPE_CHECKING
 
 from dev_postgres_mcp.deadline import Deadline
-from dev_postgres_mcp.errors import EngineUnsupported, InvalidInput
+from dev_postgres_mcp.errors import EngineFailed, EngineUnsupported, InvalidInput
 from dev_postgres_mcp.model import PreparedImage
 from dev_postgres_mcp.runtimes.base import Kind
 
@@ -59,8 +60,12 @@ class PreparedImages:
         image: Image | None = None if seed else self._runtime.find_prepared(base, deadline=preparing)
         if image is None:
             image = self._runtime.prepare(base, seed=seed, init=init, progress=progress, deadline=preparing)
-        stored = next(one for one in self._runtime.images() if one.image.id == image.id)
-        return _describe(stored, self._runtime.list(), stale=False)
+        for stored in self._runtime.images():
+            if stored.image.id == image.id:
+                return _describe(stored, self._runtime.list(), stale=False)
+        raise EngineFailed(
+            f"the prepared image of {ref} is there no more", hint="somebody has pruned it: try again"
+        )
 
     def prune(self, *, everything: bool = False) -> tuple[PreparedImage, ...]:
         """Remove what is stale, or everything; what instances stand on stays.  Return what was removed."""
@@ -70,13 +75,20 @@ class PreparedImages:
         )
 
 
+SUPERSEDED = timedelta(days=1)
+
+
 def is_stale(runtime: Runtime, stored: StoredImage) -> bool:
     """Tell whether a prepared image will not be used again: replaced, or its base image changed or gone."""
     if not stored.key:
         return True
     base = runtime.find_image(stored.image.ref)
-    found = runtime.find_prepared(base, seed=stored.name) if base is not None else None
-    return found is None or found.id != stored.image.id
+    if base is None or base.id != stored.image.base_id:
+        return True
+    # Beside one of ours it is that of another version of this program, which may still be at work.
+    found = runtime.find_prepared(base, seed=stored.name)
+    old = datetime.now(UTC) > stored.created_at + SUPERSEDED
+    return old and (found is None or found.id != stored.image.id)
 
 
 def _describe(stored: StoredImage, containers: Sequence[Container], *, stale: bool) -> PreparedImage:

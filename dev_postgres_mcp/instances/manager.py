@@ -107,7 +107,7 @@ class InstanceManager:
 
         An ambiguous reference raises AmbiguousReference before anything is removed.
         """
-        containers = self.containers()
+        containers = self._droppable()
         found = [self._match_or_none(ref, containers) for ref in refs]
         with ThreadPoolExecutor(_REMOVERS) as pool:
             drops = [pool.submit(self._drop_one, *pair) for pair in zip(refs, found, strict=True)]
@@ -115,7 +115,7 @@ class InstanceManager:
 
     def drop_all(self) -> tuple[Drop, ...]:
         """Remove every instance of the engine."""
-        return self.drop([container.id for container in self.containers()])
+        return self.drop([container.id for container in self._droppable()])
 
     def health_check(self, ref: str) -> Health:
         """Log in, ask the server about itself and the engine about its memory; a dead one leaves evidence."""
@@ -195,6 +195,14 @@ class InstanceManager:
             id=container.id if container is not None else "",
             outcome=Outcome.DROPPED if removed else Outcome.ALREADY_GONE,
         )
+
+    def _droppable(self) -> tuple[Container, ...]:
+        """Return the instances, also those of which only what a restore has ready is there for the moment."""
+        containers = self._runtime.list()
+        instances = instances_of(containers)
+        ids = {container.id for container in instances}
+        alone = [one for one in containers if one.role is Role.RESTORING and one.id not in ids]
+        return (*instances, *alone)
 
     def _remove_standby(self, container: Container) -> None:
         """Remove what a restore has ready for the place of a container: it would bring back what was dropped."""

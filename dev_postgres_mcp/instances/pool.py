@@ -124,7 +124,8 @@ class WarmPool:
         """Let the spares of this session live on; one that was claimed or has gone meanwhile is no error."""
         until = datetime.now(UTC) + timedelta(seconds=self._ttl)
         end = end_after(self._spec().ttl, self._creator.hard_end())
-        for spare in self._own():
+        # Two keepers that begin at once may both fill: what is too many is let go.
+        for spare in self._own()[: self._size]:
             # One that is too old to be claimed ends by itself, and another takes its place.
             if lasts(spare, end):
                 with suppress(DevPostgresError):

@@ -19,7 +19,7 @@ from dev_postgres_mcp.parsing import render_size
 from dev_postgres_mcp.runtimes.base import Kind, Role
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Collection, Iterator, Sequence
 
     from dev_postgres_mcp.instances.creation import Policy
     from dev_postgres_mcp.runtimes.base import Container, Runtime, StoredImage
@@ -49,7 +49,7 @@ class Sweeper:
         swept = [
             Leftover(kind="container", name=container.name, reason=reason)
             for container, reason in self._find_containers(containers, now)
-            if dry_run or self._remove_container(container, containers)
+            if dry_run or self._remove_container(container)
         ]
         gone = {leftover.name for leftover in swept}
         present = [container for container in containers if container.name not in gone]
@@ -91,8 +91,10 @@ class Sweeper:
             return "it is paused, and its lease is over" if end is not None and now > end + GRACE else ""
         return ""
 
-    def _remove_container(self, container: Container, containers: Sequence[Container]) -> bool:
+    def _remove_container(self, container: Container) -> bool:
         with suppress(DevPostgresError):
+            # As it stands now: a restorer may have come a step further since the first look.
+            containers = self._runtime.list() if container.role is Role.RESTORING else ()
             if container.role is Role.RESTORING and not any(
                 other.role is Role.INSTANCE and other.id == container.id and not other.dead
                 for other in containers
@@ -108,18 +110,18 @@ class Sweeper:
         used = {container.image_id for container in containers}
         kept: list[StoredImage] = []
         for stored in self._runtime.images():
-            if stored.image.id in used:
-                continue
-            reason = self._judge_image(stored, now)
+            reason = "" if stored.image.id in used else self._judge_image(stored, now)
             if reason:
                 yield stored, reason
             elif stored.kind is Kind.SNAPSHOT:
                 kept.append(stored)
-        yield from self._beyond_ceiling(kept)
+        yield from self._beyond_ceiling(kept, used)
 
     def _judge_image(self, stored: StoredImage, now: datetime) -> str:
         if stored.kind is Kind.BRANCH:
-            young = now < stored.created_at + timedelta(seconds=self._policy.create_timeout) + GRACE
+            # By the time before the commit, which takes a while for many gigabytes.
+            patience = timedelta(seconds=self._policy.pull_timeout + self._policy.create_timeout)
+            young = now < stored.created_at + patience + GRACE
             return "" if young else "its branch is gone"
         if stored.kind is Kind.SNAPSHOT:
             over = stored.expires_at is not None and now > stored.expires_at
@@ -130,16 +132,16 @@ class Sweeper:
         stale = not stored.name and is_stale(self._runtime, stored)
         return "its base image has changed or is gone" if stale else ""
 
-    def _beyond_ceiling(self, snapshots: Sequence[StoredImage]) -> Iterator[tuple[StoredImage, str]]:
-        """Yield the oldest snapshots that pass the ceiling for the disk."""
-        room = self._policy.max_snapshot_size
-        for stored in reversed(snapshots):
-            room -= stored.size
-            if room < 0:
-                yield (
-                    stored,
-                    f"snapshots take more than max_snapshot_size, {render_size(self._policy.max_snapshot_size)}",
-                )
+    def _beyond_ceiling(
+        self, snapshots: Sequence[StoredImage], used: Collection[str]
+    ) -> Iterator[tuple[StoredImage, str]]:
+        """Yield the oldest unused snapshots until the rest is below the ceiling for the disk; never the newest."""
+        ceiling = self._policy.max_snapshot_size
+        size = sum(stored.size for stored in snapshots)
+        for stored in snapshots[:-1]:
+            if size > ceiling and stored.image.id not in used:
+                size -= stored.size
+                yield stored, f"snapshots take more than max_snapshot_size, {render_size(ceiling)}"
 
 
 def sweep_quietly(sweeper: Sweeper) -> None:

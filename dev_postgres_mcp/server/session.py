@@ -10,6 +10,7 @@ from dev_postgres_mcp.errors import DevPostgresError
 
 if TYPE_CHECKING:
     from dev_postgres_mcp.app import App
+    from dev_postgres_mcp.model import Instance
 
 KEEPER_SECONDS = 3.0
 """For the pool's keeper to undo what it is starting."""
@@ -24,16 +25,18 @@ class Session:
         self._drop_on_exit = drop_on_exit
         self._made: set[str] = set()
         self._lock = threading.Lock()
+        self._ending = threading.Lock()
 
     def begin(self) -> None:
         """Fill the pool and sweep the engine, now and then."""
         self._app.keeper.start()
 
-    def add(self, instance_id: str) -> None:
-        """Note an instance of this session, and have the pool filled again."""
+    def adopt(self, instance: Instance) -> Instance:
+        """Note an instance of this session, on the thread that made it, and have the pool filled again."""
         with self._lock:
-            self._made.add(instance_id)
+            self._made.add(instance.id)
         self._app.keeper.refill()
+        return instance
 
     def forget(self, instance_id: str) -> None:
         """Note that an instance is gone."""
@@ -41,10 +44,11 @@ class Session:
             self._made.discard(instance_id)
 
     def end(self) -> None:
-        """Put away the spares of this session, and its instances when they are to be dropped."""
-        self._app.keeper.stop(KEEPER_SECONDS)
-        if self._drop_on_exit:
-            with self._lock:
-                made = sorted(self._made)
-            with suppress(DevPostgresError):
-                self._app.manager.drop(made)
+        """Put away this session's instances when they are to be dropped, then its spares; whoever is late waits."""
+        with self._ending:
+            if self._drop_on_exit:
+                with self._lock:
+                    made, self._made = sorted(self._made), set()
+                with suppress(DevPostgresError):
+                    self._app.manager.drop(made)
+            self._app.keeper.stop(KEEPER_SECONDS)

@@ -122,23 +122,24 @@ class SnapshotTools:
         """
         report = ProgressReporter(ctx)
         instance = await self._workers.run(
-            lambda deadline: self._app.snapshots.branch(
-                source,
-                build_branch_spec(
-                    self._app.defaults,
-                    name=name,
-                    memory=memory,
-                    cpus=cpus,
-                    ttl=ttl,
-                    idle_timeout=idle_timeout,
-                    labels=labels,
-                ),
-                progress=report,
-                deadline=deadline,
+            lambda deadline: self._session.adopt(
+                self._app.snapshots.branch(
+                    source,
+                    build_branch_spec(
+                        self._app.defaults,
+                        name=name,
+                        memory=memory,
+                        cpus=cpus,
+                        ttl=ttl,
+                        idle_timeout=idle_timeout,
+                        labels=labels,
+                    ),
+                    progress=report,
+                    deadline=deadline,
+                )
             ),
             undoable=True,
         )
-        self._session.add(instance.id)
         return view_instance(instance)
 
     async def restore_postgres_instance(

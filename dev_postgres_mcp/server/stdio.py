@@ -34,6 +34,9 @@ def serve_stdio(server: MCPServer[None], workers: Workers, session: Session) -> 
     except BaseException:
         log.exception("the server failed")
         _end(workers, session, 1)
+    for number in (signal.SIGTERM, signal.SIGINT, *([signal.SIGHUP] if sys.platform != "win32" else [])):
+        # Nobody listens for them any more, and what is to be put away shall be.
+        signal.signal(number, signal.SIG_IGN)
     _end(workers, session, 0)
 
 

@@ -148,31 +148,32 @@ class InstanceTools:
         """
         report = ProgressReporter(ctx)
         instance = await self._workers.run(
-            lambda deadline: self._app.manager.create(
-                build_spec(
-                    self._app.defaults,
-                    version=version,
-                    image=image,
-                    name=name,
-                    database=database,
-                    username=username,
-                    password=Secret(password) if password is not None else None,
-                    memory=memory,
-                    cpus=cpus,
-                    labels=labels,
-                    extensions=extensions,
-                    settings=settings,
-                    init=Path(init) if init is not None else None,
-                    seed=seed,
-                    ttl=ttl,
-                    idle_timeout=idle_timeout,
-                ),
-                progress=report,
-                deadline=deadline,
+            lambda deadline: self._session.adopt(
+                self._app.manager.create(
+                    build_spec(
+                        self._app.defaults,
+                        version=version,
+                        image=image,
+                        name=name,
+                        database=database,
+                        username=username,
+                        password=Secret(password) if password is not None else None,
+                        memory=memory,
+                        cpus=cpus,
+                        labels=labels,
+                        extensions=extensions,
+                        settings=settings,
+                        init=Path(init) if init is not None else None,
+                        seed=seed,
+                        ttl=ttl,
+                        idle_timeout=idle_timeout,
+                    ),
+                    progress=report,
+                    deadline=deadline,
+                )
             ),
             undoable=True,
         )
-        self._session.add(instance.id)
         return view_instance(instance)
 
     async def list_postgres_instances(self) -> InstanceListView:

@@ -206,6 +206,7 @@ def _set_password(connection: psycopg.Connection[Any], wanted: Conninfo) -> None
 def _deliver(connection: psycopg.Connection[Any], delivery: Delivery) -> None:
     lines = sql.Literal([line.reveal() for line in delivery.lines])
     _change(connection, "silence", "log_no_statements")
+    _change(connection, "silence", "show_no_activity")
     _change(connection, "record", "deliver", lines=lines, command=sql.Literal(delivery.command))
 
 

@@ -55,6 +55,10 @@ CHECKPOINT;
 -- What follows holds a password: a failing statement must not be logged with its text.
 SET log_min_error_statement = panic;
 
+-- name: show_no_activity
+-- Nor may a crash in the middle of it.
+SET track_activities = off;
+
 -- name: deliver
 -- One line an element.  Delimiter and quote are characters that no line holds, so that nothing is escaped.
 COPY (SELECT unnest({lines}::text[])) TO PROGRAM {command}

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import docker.errors
 
-from dev_postgres_mcp.errors import EngineFailed, InitFailed
+from dev_postgres_mcp.errors import EngineFailed, EngineUnsupported, InitFailed
 from dev_postgres_mcp.model import Evidence
 from dev_postgres_mcp.parsing import new_id
 from dev_postgres_mcp.runtimes.base import Image, Role
@@ -92,7 +92,27 @@ class Builder:
                 tag=labels["key"],
                 conf={"Labels": ours},
             )
-        return str(committed["Id"])
+            image_id = str(committed["Id"])
+            kept: Mapping[str, str] = api.inspect_image(image_id)["Config"].get("Labels") or {}
+            if any(kept.get(name, "") != value for name, value in ours.items()):
+                api.remove_image(image_id)
+                raise EngineUnsupported(
+                    "the engine commits images without the labels that they are to have (podman before 5 does so)",
+                    hint="use Docker or a newer podman for prepared images, snapshots and branches",
+                )
+        return image_id
+
+    def check_engine(self, deadline: Deadline) -> None:
+        """Raise EngineUnsupported for an engine of which it is known that `commit` would."""
+        with self._connection.calling("asking the engine for its version", deadline=deadline) as api:
+            components = api.version(api_version=False).get("Components") or ()
+        for component in components:
+            old = str(component.get("Version", "")).partition(".")[0] in {"3", "4"}
+            if old and "podman" in str(component.get("Name", "")).lower():
+                raise EngineUnsupported(
+                    f"podman {component['Version']} commits images without labels",
+                    hint="use Docker or podman 5 for prepared images, snapshots and branches",
+                )
 
     def _commit_aside(self, container: Container, deadline: Deadline) -> str:
         """Commit without a name, in the labels of a branch that nobody has: a sweep would find it."""

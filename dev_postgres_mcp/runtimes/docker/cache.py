@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import os
 import threading
+import time
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
@@ -20,6 +21,9 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from dev_postgres_mcp.runtimes.base import State
+
+
+YOUNG_SECONDS = 60.0
 
 
 class StateCache:
@@ -55,7 +59,8 @@ class StateCache:
         kept = {self._path(container_id).name for container_id in container_ids}
         with suppress(OSError):
             for path in self._directory.iterdir():
-                if path.name not in kept:
+                # What is young may belong to a container that came after the look.
+                if path.name not in kept and time.time() - path.stat().st_mtime > YOUNG_SECONDS:
                     path.unlink(missing_ok=True)
 
     def _path(self, container_id: str) -> Path:

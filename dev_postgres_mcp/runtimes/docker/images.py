@@ -57,7 +57,7 @@ def read_image(ref: str, details: Mapping[str, Any]) -> Image:
         entrypoint=tuple(config.get("Entrypoint") or ()),
         user=labels.get(USER_LABEL, ""),
         prepared=KIND_LABEL in labels,
-        whole=labels.get(KIND_LABEL) == Kind.PREPARED,
+        whole=labels.get(KIND_LABEL) == Kind.PREPARED and not labels.get(f"{LABEL}name"),
         seed=labels.get(f"{LABEL}name", "") if labels.get(KIND_LABEL) == Kind.PREPARED else "",
     )
 

@@ -91,7 +91,7 @@ class DockerOptions:
 
 
 class DockerRuntime:
-    """`Runtime` over one Docker engine.  Thread-safe; keeps nothing but the connection."""
+    """`Runtime` over one Docker engine.  Thread-safe; what it remembers, on disk too, only saves calls."""
 
     name = "docker"
     capabilities = Capabilities(images=True, psql="docker", unpause="docker unpause {}")
@@ -281,8 +281,11 @@ class DockerRuntime:
         # From here on nothing is undone and nobody can cancel: the new one is brought up, or `finish_restore` is
         # left to do it.
         finishing = Deadline(FINISH_SECONDS)
-        self._end(container, finishing)
-        restored = self.finish_restore(standby, deadline=finishing)
+        restored = None
+        if self._end(container, finishing):
+            restored = self.finish_restore(standby, deadline=finishing)
+        else:
+            self.remove(standby.container_id, deadline=finishing)
         if restored is None:
             raise InstanceNotFound(f"{container.id} was dropped while it was being restored")
         return restored
@@ -344,18 +347,25 @@ class DockerRuntime:
             if container.running or container.role is Role.RESTORING
         }
 
-    def _end(self, container: Container, deadline: Deadline) -> None:
-        """Stop a server so that its clients hear of it (57P01), then remove its container."""
+    def _end(self, container: Container, deadline: Deadline) -> bool:
+        """Stop a server so that its clients hear of it (57P01), then remove its container; False when it was gone."""
         patience = deadline.part(STOP_SECONDS)
         try:
             with self._connection.calling(f"stopping {container.name}", deadline=deadline) as api:
                 api.kill(container.container_id, "INT")
+        except InstanceNotFound:
+            return False
+        except EngineFailed:
+            log.debug("%s does not run any more", container.name)
+        try:
+            with self._connection.calling(f"stopping {container.name}", deadline=deadline) as api:
                 while patience.remaining() > 0:
                     api.inspect_container(container.container_id)
                     patience.sleep(_POLL_SECONDS)
-        except (InstanceNotFound, EngineFailed):
-            log.debug("%s has ended by itself", container.name)
+        except InstanceNotFound:
+            log.debug("%s has ended", container.name)
         self.remove(container.container_id, deadline=deadline)
+        return True
 
     def _bind_host(self, address: Address) -> str:
         """Return where the engine publishes; raises EngineUnsupported for another machine without `publish_host`."""

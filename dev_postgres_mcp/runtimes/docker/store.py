@@ -71,7 +71,9 @@ class ImageStore:
                 details = api.inspect_image(ref)
             except docker.errors.ImageNotFound:
                 return None
-        return read_image(base.ref, details)
+        image = read_image(base.ref, details)
+        # Without our labels it is nothing that can be started from.
+        return image if image.prepared else None
 
     def prepare(
         self,
@@ -87,6 +89,7 @@ class ImageStore:
         with take_turn(self._locks / f"prepare-{key}.lock", deadline, f"preparing {base.ref}"):
             if not init and (found := self.find_prepared(base, seed, deadline=deadline)):
                 return found
+            self._builder.check_engine(deadline)
             progress(Progress(message=f"preparing {base.ref} once"))
             with self._builder.building(base, init, deadline=deadline) as (container, user):
                 # Somebody on another machine may have been faster; a second one would only take its name away.
@@ -108,7 +111,10 @@ class ImageStore:
         else:
             with self._builder.carrying(container, deadline=deadline) as fresh:
                 image_id = self._builder.commit(fresh, labels, deadline=deadline)
-        return next(stored for stored in self.list(deadline=deadline) if stored.image.id == image_id)
+        for stored in self.list(deadline=deadline):
+            if stored.image.id == image_id:
+                return stored
+        raise EngineFailed(f"{freeze.name} was committed, and somebody has removed it since")
 
     def list(self, *, deadline: Deadline | None = None) -> tuple[StoredImage, ...]:
         """Return every image of ours, oldest first."""
@@ -177,7 +183,8 @@ def _frozen_labels(container: Container, freeze: Freeze) -> dict[str, str]:
 
 def prepared_key(base: Image, seed: str) -> str:
     """Return what a prepared image depends on, as a tag."""
-    scripts = hashlib.sha256(b"".join(load_scripts().values())).hexdigest()
+    # A seed cannot be made again by us: it outlives our scripts, which are put in anew when it starts.
+    scripts = "" if seed else hashlib.sha256(b"".join(load_scripts().values())).hexdigest()
     return hashlib.sha256(f"{FORMAT} {base.id} {seed} {scripts}".encode()).hexdigest()[:24]
 
 
