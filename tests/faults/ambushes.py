@@ -153,7 +153,7 @@ def kill_creates(hunter: Hunter) -> None:
 def kill_prepares(hunter: Hunter) -> None:
     """Kill the making of a prepared image; there is none then or a whole one."""
     realm = hunter.realm
-    realm.engine.forget_images()
+    realm.forget_images()
     steps = hunter.run("image", "prepare")
     for kill in hunter.kills(steps):
         realm.drop_images()

@@ -104,6 +104,17 @@ class Realm:
         """Drop an instance."""
         self.inside(lambda: self.app.manager.drop([instance.id]))
 
+    def forget_images(self) -> None:
+        """Remove every image that we made, children before their parents."""
+
+        def removed() -> bool:
+            images = self.engine.our_images()
+            if images:
+                self.engine.docker("image", "rm", "--force", *images, check=False)
+            return not images
+
+        wait_until(removed, "no image of ours is left")
+
     def drop_images(self) -> None:
         """Drop every instance, and every prepared image."""
         self.inside(self.app.manager.drop_all)

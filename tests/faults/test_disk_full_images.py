@@ -26,8 +26,8 @@ NEEDED = ("dev-postgres-mcp/prepared", "postgres")
 @pytest.fixture
 def realm(engine: SecondEngine, tmp_path: Path) -> Iterator[Realm]:
     """An engine with the image that every instance is made from."""
-    engine.forget_images()
     realm = Realm(engine, tmp_path)
+    realm.forget_images()
     yield realm
     realm.close()
 

@@ -23,8 +23,8 @@ pytestmark = [pytest.mark.docker, pytest.mark.timeout(300)]
 @pytest.fixture
 def realm(engine: SecondEngine, tmp_path: Path) -> Iterator[Realm]:
     """An engine with nothing on it but the image that every instance is made from."""
-    engine.forget_images()
     realm = Realm(engine, tmp_path)
+    realm.forget_images()
     yield realm
     realm.close()
 

@@ -22,8 +22,8 @@ __all__ = ["door", "engine", "realm", "second_engine"]
 @pytest.fixture
 def realm(engine: SecondEngine, tmp_path: Path) -> Iterator[Realm]:
     """That engine with nothing on it but the image that every instance is made from."""
-    engine.forget_images()
     realm = Realm(engine, tmp_path)
+    realm.forget_images()
     yield realm
     realm.close()
 
