@@ -23,9 +23,11 @@ _META = "io.modelcontextprotocol/"
 class RawSession:
     """One server process and a conversation with it, in either era."""
 
-    def __init__(self, program: Program, *options: str, era: str = LEGACY[-1]) -> None:
-        """Start `dev-postgres-mcp [options] mcp serve` and greet it as a client of that era does."""
-        self.process: subprocess.Popen[str] = program.start(*options, "mcp", "serve")
+    def __init__(
+        self, program: Program, *options: str, era: str = LEGACY[-1], serving: tuple[str, ...] = ()
+    ) -> None:
+        """Start `dev-postgres-mcp [options] mcp serve [serving]` and greet it as a client of that era does."""
+        self.process: subprocess.Popen[str] = program.start(*options, "mcp", "serve", *serving)
         self.era = era
         self.lines: list[str] = []
         self.said = ""
