@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from benchmarks.ground import Client, Ground
     from benchmarks.measuring import Plan, Sample
     from dev_postgres_mcp.app import App
+    from dev_postgres_mcp.model import Instance
 
 ROUNDS = 21
 SUBJECTS = ("create to first query", "drop")
@@ -53,8 +54,9 @@ def measure(ground: Ground, plan: Plan) -> list[Row]:
     warm, cold = ground.client(), ground.client()
     app, plain = ground.open(cold), ground.open(cold, prepared=False)
     watcher = ground.open(warm)
-    floor = Floor(ground, _learn_configuration(ground, app))
-    with _serving(warm) as call:
+    model = create(app)  # stays: nobody who tidies the engine removes an image that is in use
+    floor = Floor(ground, _learn_configuration(ground, model))
+    with dropping(app, model), _serving(warm) as call:
         taken = take_turns(
             {
                 WARM: lambda: _over_mcp(call, watcher),
@@ -185,11 +187,9 @@ class Floor:
         return _sample(created, clock(lambda: api.remove_container(container, v=True, force=True)))
 
 
-def _learn_configuration(ground: Ground, app: App) -> dict[str, Any]:
+def _learn_configuration(ground: Ground, instance: Instance) -> dict[str, Any]:
     """Return an instance's own configuration, with another program and a port that the engine chooses."""
-    instance = create(app)
-    with dropping(app, instance):
-        details = ground.api.inspect_container(instance.container_id)
+    details = ground.api.inspect_container(instance.container_id)
     config, host = details["Config"], dict(details["HostConfig"])
     host["PortBindings"] = {
         port: [{**binding, "HostPort": ""} for binding in bindings]
