@@ -9,14 +9,15 @@ from __future__ import annotations
 import os
 import secrets
 import shutil
-import signal
 import subprocess
 import sys
 import time
 from contextlib import suppress
 from dataclasses import dataclass, field
 from importlib.resources import files
+from itertools import chain
 from pathlib import Path
+from signal import SIGKILL, SIGUSR1, SIGUSR2, Signals
 
 import pytest
 
@@ -129,7 +130,7 @@ class Switch:
         """The server's process."""
         return int((self.data / "up").read_text())
 
-    def signal(self, number: signal.Signals) -> None:
+    def signal(self, number: Signals) -> None:
         self.process.send_signal(number)
 
     def put(self, content: dict[str, str], *, whole: bool = True, owner: str = ID) -> Path:
@@ -144,22 +145,36 @@ class Switch:
             (parcel / COMPLETE).touch()
         return parcel
 
-    def deliver(self, content: dict[str, str]) -> None:
+    def deliver(self, content: dict[str, str], *, by: Signals = SIGUSR1) -> None:
         """Have the switch take in a parcel, and return when it has acted on it."""
-        self._have_taken_in(content)
-        # It takes in another one when the round that the first has begun is over.
-        self._have_taken_in({})
-
-    def _have_taken_in(self, content: dict[str, str]) -> None:
+        wait_until(self._rests, seconds=SOON)
         parcel = self.put(content)
         if self.alive:
-            self.signal(signal.SIGUSR1)
+            self.signal(by)
         wait_until(lambda: not (parcel.exists() and self.alive), seconds=SOON)
+        wait_until(self._rests, seconds=SOON)
 
     def look(self) -> bool:
-        """Make the switch look around, and tell whether it still lives when it has."""
-        self.deliver({})
+        """Make the switch look around once, and tell whether it still lives when it has.
+
+        By the signal after which no other one follows a moment later.
+        """
+        self.deliver({}, by=SIGUSR2)
         return self.alive
+
+    def _rests(self) -> bool:
+        """Tell whether the switch has ended, or sleeps and runs nothing but its server and what sleeps itself."""
+        if not self.alive:
+            return True
+        servers = self.servers()
+        timers = [child for child in _children(self.process.pid) if child not in servers]
+        sleepers = [_children(timer) for timer in timers]
+        return (
+            _state_of(self.process.pid) == "S"
+            and bool(timers)
+            and all(sleepers)
+            and all("sleep" in command_of(sleeper) for sleeper in chain(*sleepers))
+        )
 
     @property
     def alive(self) -> bool:
@@ -225,7 +240,7 @@ class Switch:
         """Leave no process behind."""
         for child in self.children:
             with suppress(ProcessLookupError):
-                os.killpg(child.pid, signal.SIGKILL)
+                os.killpg(child.pid, SIGKILL)
             child.wait()
 
 
@@ -247,6 +262,13 @@ def _children(process: int) -> list[int]:
         return [int(child) for child in Path(f"/proc/{process}/task/{process}/children").read_text().split()]
     except OSError:
         return []
+
+
+def _state_of(process: int) -> str:
+    try:
+        return Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()[0]
+    except OSError:
+        return ""
 
 
 def command_of(process: int) -> list[str]:
