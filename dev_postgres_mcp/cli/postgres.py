@@ -61,11 +61,7 @@ postgres_app = typer.Typer(
 postgres_app.command("create", epilog=CREATE_EXAMPLES)(create)
 postgres_app.command("branch", epilog=BRANCH_EXAMPLES)(branch)
 postgres_app.command("restore", epilog=RESTORE_EXAMPLES)(restore)
-postgres_app.command(
-    "try",
-    epilog=TRY_EXAMPLES,
-    context_settings={"allow_interspersed_args": False, "ignore_unknown_options": True},
-)(try_)
+postgres_app.command("try", epilog=TRY_EXAMPLES)(try_)
 postgres_app.command("rehearse", epilog=REHEARSE_EXAMPLES)(rehearse)
 postgres_app.add_typer(snapshot_app, name="snapshot")
 postgres_app.add_typer(pool_app, name="pool")

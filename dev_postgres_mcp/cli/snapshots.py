@@ -176,8 +176,7 @@ def try_(
     from dev_postgres_mcp.cli.children import check_command, run_command
     from dev_postgres_mcp.instances.specs import build_branch_spec
 
-    words = command[1:] if command[:1] == ["--"] else command
-    check_command(words)
+    check_command(command)
     with invocation_of(context).app("postgres try") as app:
         spec = build_branch_spec(app.defaults, name="try", ttl=ttl or "1h")
 
@@ -187,7 +186,7 @@ def try_(
                 app.trials.open(source, spec, keep=keep, progress=progress, deadline=deadline) as trial,
             ):
                 progress.stop()
-                code = run_command(words, trial.conninfo.environment(), deadline)
+                code = run_command(command, trial.conninfo.environment(), deadline)
                 if not quiet:
                     _talk_what_changed(app, trial)
                 if keep:

@@ -131,7 +131,11 @@ def _text(value: object) -> str:
 def _parse_exit(content: bytes) -> Evidence | None:
     match content.split():
         case [code, moment, kills] if _is_count(code) and _is_count(moment) and _is_count(kills):
-            return Evidence(exit_code=int(code), oom_killed=int(kills) > 0, finished_at=_moment(int(moment)))
+            return Evidence(
+                exit_code=int(code),
+                oom_killed=int(kills) > 0 and code != "0",
+                finished_at=_moment(int(moment)),
+            )
     return None
 
 
