@@ -18,7 +18,7 @@ from dev_postgres_mcp.errors import (
 )
 from dev_postgres_mcp.model import Owner, Secret, Status
 from dev_postgres_mcp.runtimes.base import Role
-from tests.helpers.acts import conninfo_of, create, is_gone
+from tests.helpers.acts import conninfo_of, create, is_gone, offer_spare
 from tests.helpers.stages import build_app, owned, owner_of, patience, run_together, wait_until
 
 if TYPE_CHECKING:
@@ -54,12 +54,17 @@ def spares_of(stage: Stage, program: App) -> list[Container]:
     return [one for one in owned(stage, program.runtime) if one.role is Role.SPARE]
 
 
-def fill(stage: Stage, program: App, size: int = 1) -> list[Container]:
+def offer(stage: Stage, program: App, size: int = 1) -> list[Container]:
+    return [offer_spare(stage, program) for _ in range(size)]
+
+
+def fill(stage: Stage, program: App, size: int) -> list[Container]:
     program.pool.fill(size, seconds=3600, deadline=patience())
     return spares_of(stage, program)
 
 
 def test_a_pool_is_filled_up_to_its_size(stage: Stage, pool: App) -> None:
+    """Needs room on the engine, since a pool leaves to others what is free."""
     first = fill(stage, pool, 2)
     assert len(first) == 2
     assert fill(stage, pool, 2) == first, "there are enough"
@@ -74,7 +79,7 @@ def test_a_pool_is_filled_up_to_its_size(stage: Stage, pool: App) -> None:
 
 
 def test_spares_are_no_instances(stage: Stage, pool: App) -> None:
-    (spare,) = fill(stage, pool)
+    (spare,) = offer(stage, pool)
     assert spare.id not in {instance.id for instance in pool.manager.list().instances}
     assert spare.id not in pool.manager.complete("")
     for ref in (spare.id, spare.name, spare.container_id):
@@ -85,7 +90,7 @@ def test_spares_are_no_instances(stage: Stage, pool: App) -> None:
 
 
 def test_a_create_takes_a_spare_and_gives_it_all_that_was_asked_for(stage: Stage, pool: App) -> None:
-    (spare,) = fill(stage, pool)
+    (spare,) = offer(stage, pool)
     instance = create(
         pool,
         name="a shop",
@@ -113,7 +118,7 @@ def test_a_create_takes_a_spare_and_gives_it_all_that_was_asked_for(stage: Stage
 
 @pytest.mark.parametrize("text", HOSTILE)
 def test_a_claimed_spare_takes_any_name(stage: Stage, pool: App, text: str) -> None:
-    (spare,) = fill(stage, pool)
+    (spare,) = offer(stage, pool)
     instance = create(pool, database=text, username=text)
     assert instance.id == spare.id
     login = conninfo_of(instance)
@@ -127,7 +132,7 @@ def test_a_claimed_spare_takes_any_name(stage: Stage, pool: App, text: str) -> N
     ["p@ss:w/o%rd?#&='\"\\ $x", "пароль 🐘", " outer spaces ", "\ttabs\t", "a\x01b\x02c", "\\n", "x" * 900],
 )
 def test_a_claimed_spare_takes_any_password(stage: Stage, pool: App, password: str) -> None:
-    (spare,) = fill(stage, pool)
+    (spare,) = offer(stage, pool)
     instance = create(pool, password=Secret(password))
     assert instance.id == spare.id
     stage.sql.login(conninfo_of(instance))
@@ -135,7 +140,7 @@ def test_a_claimed_spare_takes_any_password(stage: Stage, pool: App, password: s
 
 
 def test_nobody_can_log_in_with_what_the_spare_had(stage: Stage, pool: App) -> None:
-    (spare,) = fill(stage, pool)
+    (spare,) = offer(stage, pool)
     state = pool.runtime.read_state(spare)
     assert state is not None
     instance = create(pool, database="shop")
@@ -147,7 +152,7 @@ def test_nobody_can_log_in_with_what_the_spare_had(stage: Stage, pool: App) -> N
 
 
 def test_creates_at_once_share_the_spares_and_start_the_rest(stage: Stage, pool: App) -> None:
-    spares = {spare.id for spare in fill(stage, pool, 2)}
+    spares = {spare.id for spare in offer(stage, pool, 2)}
     created: list[Instance] = []
     lock = threading.Lock()
 
@@ -170,19 +175,19 @@ def test_creates_at_once_share_the_spares_and_start_the_rest(stage: Stage, pool:
     "asked", [{"memory": "300m"}, {"cpus": 0.5}, {"settings": {"work_mem": "8MB"}}], ids=repr
 )
 def test_what_no_sql_can_adjust_is_started_cold(stage: Stage, pool: App, asked: dict[str, object]) -> None:
-    (spare,) = fill(stage, pool)
+    (spare,) = offer(stage, pool)
     assert create(pool, **asked).id != spare.id
     assert not is_gone(pool.runtime, spare)
 
 
 def test_a_spare_of_another_image_is_left_alone(stage: Stage, pool: App) -> None:
-    (spare,) = fill(stage, pool)
+    (spare,) = offer(stage, pool)
     assert create(open_pool(stage, stage.add_base())).id != spare.id
     assert not is_gone(pool.runtime, spare)
 
 
 def test_a_spare_that_died_is_put_away_and_a_new_server_started(stage: Stage, pool: App) -> None:
-    (spare,) = fill(stage, pool)
+    (spare,) = offer(stage, pool)
     stage.kill(spare.container_id)
     instance = create(pool)
     assert instance.id != spare.id
@@ -191,7 +196,7 @@ def test_a_spare_that_died_is_put_away_and_a_new_server_started(stage: Stage, po
 
 
 def test_a_claim_that_fails_leaves_nothing(stage: Stage, pool: App) -> None:
-    (spare,) = fill(stage, pool)
+    (spare,) = offer(stage, pool)
     with pytest.raises(InitFailed, match="no_such_extension"):
         create(pool, extensions=["no_such_extension"])
     assert is_gone(pool.runtime, spare)
@@ -199,13 +204,13 @@ def test_a_claim_that_fails_leaves_nothing(stage: Stage, pool: App) -> None:
 
 
 def test_extensions_are_created_in_a_claimed_spare(stage: Stage, pool: App) -> None:
-    (spare,) = fill(stage, pool)
+    (spare,) = offer(stage, pool)
     assert create(pool, database="shop", extensions=["hstore"]).id == spare.id
 
 
 def test_only_the_spares_of_ones_own_session_are_drained(stage: Stage, pool: App) -> None:
     """What a server does that ends."""
-    mine = fill(stage, pool, 2)
+    mine = offer(stage, pool, 2)
     other = replace_session(stage, pool)
     assert other.pool.drain(own=True) == ()
     assert spares_of(stage, pool) == mine

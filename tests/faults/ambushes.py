@@ -144,7 +144,8 @@ def kill_branches(hunter: Hunter) -> None:
 
 def kill_creates(hunter: Hunter) -> None:
     """Kill creates; the next one works."""
-    hunter.run("postgres", "create")  # makes the prepared image
+    # The first one makes the prepared image.
+    hunter.realm.drop(hunter.realm.create())
     for kill in hunter.kills(hunter.run("postgres", "create")):
         hunter.kill(kill, "postgres", "create")
         print(f"create killed at {kill}")

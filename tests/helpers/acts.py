@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from dev_postgres_mcp.deadline import Deadline
 from dev_postgres_mcp.errors import InstanceNotFound, LoginFailed
 from dev_postgres_mcp.instances import build_spec
+from dev_postgres_mcp.instances.creation import plan_launch
 from dev_postgres_mcp.instances.specs import build_branch_spec
 from dev_postgres_mcp.runtimes.base import Freeze, Kind, Role
 from tests.helpers.stages import an_hour_from_now, build_launch, patience
@@ -39,6 +40,23 @@ def start_spare(stage: Stage, runtime: Runtime, until: datetime | None = None) -
     return start_prepared(stage, runtime, role=Role.SPARE, spare_until=until or an_hour_from_now())
 
 
+def offer_spare(stage: Stage, program: App) -> Container:
+    """Start a spare of a program's default spec as its pool would, on however full an engine."""
+    spec = build_spec(program.defaults)
+    base = program.runtime.find_image(spec.image)
+    assert base is not None
+    image = program.runtime.prepare(base, progress=lambda _: None, deadline=patience())
+    launch = replace(
+        plan_launch(spec, image, patience=60.0),
+        role=Role.WARMING,
+        maker=stage.session,
+        spare_until=an_hour_from_now(),
+    )
+    container = program.runtime.start(launch, deadline=patience())
+    wait_for_login(stage, launch.record.conninfo(container.endpoint))
+    return program.runtime.offer(container, deadline=patience())
+
+
 def prepared_launch(stage: Stage, runtime: Runtime, **changes: Any) -> Launch:
     """Return a launch of the stage's prepared image."""
     launch = build_launch(stage, runtime)
@@ -62,9 +80,11 @@ def freeze(stage: Stage, runtime: Runtime, container: Container, name: str, **ch
 
 
 def read_state(runtime: Runtime, container: Container) -> State:
-    """Return what lies beside a server, which is there."""
-    state = runtime.read_state(container)
-    assert state is not None
+    """Return what lies beside a server, as soon as it is there."""
+    deadline = Deadline(30)
+    while (state := runtime.read_state(container)) is None:
+        deadline.check("waiting for what lies beside a server")
+        deadline.sleep(0.02)
     return state
 
 

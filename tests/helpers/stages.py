@@ -60,6 +60,7 @@ class Stage(Protocol):
     name: str
     version: str
     session: str
+    memory: int
 
     @property
     def sql(self) -> Sql: ...
@@ -88,7 +89,7 @@ class Stage(Protocol):
 def build_app(stage: Stage, *, ports: range = PORTS, client: str = HERE, **settings: Any) -> App:
     """Return an app on a runtime of its own; `settings` override the defaults."""
     return assemble_app(
-        Settings(**{"version": stage.version, **ROOMY, **settings}),
+        Settings(**{"version": stage.version, "memory": stage.memory, **ROOMY, **settings}),
         runtime=stage.runtime(ports, client=client),
         sql=stage.sql,
         owner=owner_of(stage),
@@ -193,6 +194,7 @@ class MemoryStage:
     world: MemoryWorld
     name: str = "memory"
     version: str = "17"
+    memory: int = 512 * MEGABYTE
     session: str = field(default_factory=_new_session)
 
     @property
@@ -225,6 +227,7 @@ class DockerStage:
     version: str
     name: str = "docker"
     session: str = field(default_factory=_new_session)
+    memory: int = 512 * MEGABYTE
 
     def __post_init__(self) -> None:
         self._runtimes: list[DockerRuntime] = []

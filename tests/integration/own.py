@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
+from docker.errors import ImageNotFound
+
 from dev_postgres_mcp.app import assemble_app
 from dev_postgres_mcp.instances import Policy
+from dev_postgres_mcp.parsing import new_id
 from dev_postgres_mcp.runtimes.docker import DockerRuntime
+from dev_postgres_mcp.runtimes.docker.store import MAX_LAYERS
 from dev_postgres_mcp.settings import Settings
 from tests.helpers.stages import ROOMY, owner_of
 from tests.integration.shell import inspect
@@ -47,13 +52,16 @@ class OwnRuntime(DockerRuntime):
 class OwnWorld:
     """A program over a base image that nobody else has, and over nothing else."""
 
-    def __init__(self, stage: DockerStage, disk: Path, **settings: Any) -> None:
-        """Make the base image; `settings` override the defaults."""
+    def __init__(
+        self, stage: DockerStage, disk: Path, *, version: str = "", max_layers: int = MAX_LAYERS
+    ) -> None:
+        """Make the base image from the official one of that version."""
         self.stage = stage
-        self.runtime = OwnRuntime(replace(stage.options, state_directory=disk))
+        self.runtime = OwnRuntime(replace(stage.options, state_directory=disk, max_layers=max_layers))
+        self._version = version or stage.version
+        self._repository = f"dev-postgres-mcp-tests/{new_id()}"
         self.base = self.renew_base()
-        repository, _, version = self.base.rpartition(":")
-        given = {"version": version, "image_repository": repository, **ROOMY, **settings}
+        given: dict[str, Any] = {"version": self._version, "image_repository": self._repository, **ROOMY}
         asked = Settings(**given)
         self.app: App = assemble_app(asked, runtime=self.runtime, sql=stage.sql, owner=owner_of(stage))
         self.policy = Policy(
@@ -70,7 +78,14 @@ class OwnWorld:
 
     def renew_base(self) -> str:
         """Put another image under the name of the base image, as a pull of a newer one does."""
-        self.base = self.stage.add_base()
+        mark = {"tests.session": self.stage.session}
+        container = self.stage.api.create_container(f"postgres:{self._version}", labels=mark)["Id"]
+        labels = {**mark, "tests.number": str(len(self.runtime.bases))}
+        self.stage.api.commit(
+            container, repository=self._repository, tag=self._version, conf={"Labels": labels}
+        )
+        self.stage.api.remove_container(container, v=True)
+        self.base = f"{self._repository}:{self._version}"
         self.runtime.bases.add(self.base_id)
         return self.base
 
@@ -89,4 +104,7 @@ class OwnWorld:
             self.runtime.remove(container.container_id)
         for image_id in reversed([stored.image.id for stored in self.runtime.images()]):
             self.runtime.remove_image(image_id)
+        for image_id in self.runtime.bases:
+            with suppress(ImageNotFound):
+                self.stage.api.remove_image(image_id)
         self.runtime.close()

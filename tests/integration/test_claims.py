@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from dev_postgres_mcp.instances import build_spec
-from dev_postgres_mcp.instances.creation import plan_launch
-from dev_postgres_mcp.runtimes.base import Role
-from tests.helpers.acts import branch, create, wait_for_login
-from tests.helpers.stages import an_hour_from_now, build_app, patience
+from tests.helpers.acts import branch, create, offer_spare
+from tests.helpers.stages import build_app
 from tests.integration.queries import dsn_of, rows
 
 if TYPE_CHECKING:
@@ -65,19 +61,7 @@ def pool(stage: DockerStage) -> App:
 
 
 def claim(stage: DockerStage, pool: App, **asked: Any) -> Instance:
-    """Create an instance from a spare, which is started here: a keeper spares an engine that is full."""
-    spec = build_spec(pool.defaults)
-    base = pool.runtime.find_image(spec.image)
-    assert base is not None
-    image = pool.runtime.prepare(base, progress=lambda _: None, deadline=patience())
-    launch = replace(
-        plan_launch(spec, image, patience=60.0),
-        role=Role.SPARE,
-        maker=stage.session,
-        spare_until=an_hour_from_now(),
-    )
-    spare = pool.runtime.start(launch, deadline=patience())
-    wait_for_login(stage, launch.record.conninfo(spare.endpoint))
+    spare = offer_spare(stage, pool)
     instance = create(pool, **asked)
     assert instance.id == spare.id
     return instance

@@ -6,7 +6,7 @@ import subprocess
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -14,14 +14,11 @@ import psycopg
 import psycopg.errors
 import pytest
 
-from dev_postgres_mcp.app import assemble_app
 from dev_postgres_mcp.errors import ServerNotReady
 from dev_postgres_mcp.instances import build_spec
 from dev_postgres_mcp.instances.specs import build_branch_spec
 from dev_postgres_mcp.model import Status
-from dev_postgres_mcp.runtimes.docker import DockerRuntime
-from dev_postgres_mcp.settings import Settings
-from tests.helpers.stages import ROOMY, build_app, owner_of
+from tests.helpers.stages import build_app
 from tests.integration.own import OwnWorld
 from tests.integration.queries import databases, dsn_of, roles, rows, value
 from tests.integration.shell import docker, exists, inspect, run_inside
@@ -43,8 +40,30 @@ BUSY_MACHINE = 2.0
 """Seconds that a shared machine may add."""
 
 
+@pytest.fixture(scope="module")
+def program(stage: DockerStage, tmp_path_factory: pytest.TempPathFactory) -> Iterator[App]:
+    """Our program over a base image that nobody else has, so that all that is made from it can be put away."""
+    own = OwnWorld(stage, tmp_path_factory.mktemp("disk"))
+    yield own.app
+    own.close()
+
+
+@pytest.fixture
+def create(program: App) -> Iterator[Create]:
+    """Create instances for this test only."""
+    made: list[str] = []
+
+    def create(**asked: Any) -> Instance:
+        instance = program.manager.create(build_spec(program.defaults, **asked))
+        made.append(instance.id)
+        return instance
+
+    yield create
+    program.manager.drop(made)
+
+
 def branch(program: App, source: str, **asked: Any) -> Instance:
-    """Return a branch; the stage puts it away."""
+    """Return a branch, which is put away with all that stands on its base image."""
     return program.snapshots.branch(source, build_branch_spec(program.defaults, **asked))
 
 
@@ -58,9 +77,17 @@ def run(dsn: str, *statements: str) -> None:
 # --- what is in it --------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("version", ["15", "17", "18"])
-def test_a_snapshot_holds_the_whole_cluster(create: Create, program: App, version: str) -> None:
-    source = create(version=version, database="shop", username="keeper")
+@pytest.fixture(params=["15", "17", "18"])
+def any_version(stage: DockerStage, request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[OwnWorld]:
+    """A base image of each version."""
+    own = OwnWorld(stage, tmp_path / "disk", version=request.param)
+    yield own
+    own.close()
+
+
+def test_a_snapshot_holds_the_whole_cluster(any_version: OwnWorld) -> None:
+    program = any_version.app
+    source = program.manager.create(build_spec(program.defaults, database="shop", username="keeper"))
     dsn = dsn_of(source)
     run(
         dsn,
@@ -96,8 +123,12 @@ def test_a_snapshot_holds_the_whole_cluster(create: Create, program: App, versio
     snapshot = program.snapshots.take(source.id)
     made = branch(program, snapshot.name)
 
-    assert (snapshot.source, snapshot.version, snapshot.image) == (source.id, version, source.image)
-    assert (made.version, made.image) == (version, source.image)
+    assert (snapshot.source, snapshot.version, snapshot.image) == (
+        source.id,
+        source.version,
+        any_version.base,
+    )
+    assert (made.version, made.image) == (source.version, any_version.base)
     there = dsn_of(made)
     assert {question: rows(there, question) for question in questions} == answers
     assert value(there, "SELECT nextval('tickets')") >= 42
@@ -447,58 +478,51 @@ def test_a_chain_of_branches_never_grows_beyond_what_the_engine_takes(
     stage: DockerStage, tmp_path: Path
 ) -> None:
     """With a low ceiling; what stands at it is carried onto the base image again, with all that it holds."""
-    base = len(inspect(f"postgres:{stage.version}")["RootFS"]["Layers"])
-    ceiling = base + 3
-    options = replace(stage.options, max_layers=ceiling, state_directory=tmp_path)
-    given: dict[str, Any] = {"version": stage.version, **ROOMY}
-    app = assemble_app(
-        Settings(**given), runtime=DockerRuntime(options), sql=stage.sql, owner=owner_of(stage)
-    )
-    spec = build_spec(app.defaults, database="shop", username="keeper")
-    current = app.manager.create(spec)
-    run(
-        dsn_of(current),
-        "CREATE TABLE t (n int PRIMARY KEY)",
-        "ALTER SYSTEM SET work_mem = '11MB'",
-        "CREATE ROLE clerk",
-    )
-    layers = []
-    for number in range(8):
-        run(dsn_of(current), f"INSERT INTO t VALUES ({number})")
-        snapshot = app.snapshots.take(current.id)
-        current = branch(app, snapshot.name)
-        image = inspect(current.container_id)["Image"]
-        layers.append(len(inspect(image)["RootFS"]["Layers"]))
-        assert [n for (n,) in rows(dsn_of(current), "SELECT n FROM t ORDER BY n")] == list(range(number + 1))
-        assert value(dsn_of(current), "SHOW work_mem") == "11MB"
-        assert roles(dsn_of(current)) == {"keeper", "clerk"}
-        assert value(dsn_of(current), "SHOW data_directory") == "/var/lib/dev-postgres-mcp/data"
-    print(f"the base image has {base} layers, the branches {layers}")
+    plain = len(inspect(f"postgres:{stage.version}")["RootFS"]["Layers"])
+    ceiling = plain + 4
+    with closing(OwnWorld(stage, tmp_path / "disk", max_layers=ceiling)) as own:
+        app = own.app
+        current = app.manager.create(build_spec(app.defaults, database="shop", username="keeper"))
+        run(
+            dsn_of(current),
+            "CREATE TABLE t (n int PRIMARY KEY)",
+            "ALTER SYSTEM SET work_mem = '11MB'",
+            "CREATE ROLE clerk",
+        )
+        layers = []
+        for number in range(8):
+            run(dsn_of(current), f"INSERT INTO t VALUES ({number})")
+            snapshot = app.snapshots.take(current.id)
+            current = branch(app, snapshot.name)
+            layers.append(len(inspect(inspect(current.container_id)["Image"])["RootFS"]["Layers"]))
+            found = [n for (n,) in rows(dsn_of(current), "SELECT n FROM t ORDER BY n")]
+            assert found == list(range(number + 1))
+            assert value(dsn_of(current), "SHOW work_mem") == "11MB"
+            assert roles(dsn_of(current)) == {"keeper", "clerk"}
+    print(f"the official image has {plain} layers, the branches {layers}")
     assert max(layers) <= ceiling
     assert layers.count(min(layers)) >= 2, "it was carried at least twice"
-    app.close()
 
 
 def test_a_cluster_that_is_carried_is_the_same_server(stage: DockerStage, tmp_path: Path) -> None:
-    options = replace(stage.options, max_layers=1, state_directory=tmp_path)
-    world = OwnWorld(stage, tmp_path / "own")
-    runtime = type(world.runtime)(options)
-    runtime.bases = world.runtime.bases
-    app = assemble_app(world.app.settings, runtime=runtime, sql=stage.sql, owner=owner_of(stage))
-    source = app.manager.create(build_spec(app.defaults))
-    run(dsn_of(source), "CREATE TABLE t AS SELECT generate_series(1, 1000) AS n")
-    with psycopg.connect(dsn_of(source)) as connection:
-        made = branch(app, source.id)
-        assert connection.execute("SELECT count(*) FROM t").fetchall() == [(1000,)]
-    question = "SELECT name, setting FROM pg_settings WHERE source <> 'default' AND name <> 'application_name' ORDER BY 1"
-    assert rows(dsn_of(made), question) == rows(dsn_of(source), question)
-    assert value(dsn_of(made), "SELECT count(*) FROM t") == 1000
-    assert inspect(made.container_id)["Config"]["User"] == "postgres"
-    restored = app.snapshots.restore(source.id, app.snapshots.take(made.id).name)
-    assert value(dsn_of(restored), "SELECT count(*) FROM t") == 1000
-    assert not [one for one in runtime.list() if "prepare" in one.name], "no helper is left"
-    world.close()
-    app.close()
+    with closing(OwnWorld(stage, tmp_path / "disk", max_layers=1)) as own:
+        app = own.app
+        source = app.manager.create(build_spec(app.defaults))
+        run(dsn_of(source), "CREATE TABLE t AS SELECT generate_series(1, 1000) AS n")
+        with psycopg.connect(dsn_of(source)) as connection:
+            made = branch(app, source.id)
+            assert connection.execute("SELECT count(*) FROM t").fetchall() == [(1000,)]
+        assert rows(dsn_of(made), SETTINGS) == rows(dsn_of(source), SETTINGS)
+        assert value(dsn_of(made), "SELECT count(*) FROM t") == 1000
+        assert inspect(made.container_id)["Config"]["User"] == "postgres"
+        restored = app.snapshots.restore(source.id, app.snapshots.take(made.id).name)
+        assert value(dsn_of(restored), "SELECT count(*) FROM t") == 1000
+        assert not [one for one in own.runtime.list() if "prepare" in one.name], "no helper is left"
+
+
+SETTINGS = """
+SELECT name, setting FROM pg_settings WHERE source <> 'default' AND name <> 'application_name' ORDER BY name
+"""
 
 
 # --- what cannot be frozen ------------------------------------------------------------------------------

@@ -8,6 +8,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from dev_postgres_mcp.runtimes.docker.state import STATE_DIRECTORY
+from tests.helpers.stages import wait_until
+
 if TYPE_CHECKING:
     from pathlib import Path
 
@@ -76,15 +79,27 @@ def test_a_port_that_somebody_has_is_passed_over(podman: Podman, program: Progra
     assert made["port"] == port + 1
 
 
-def test_a_killed_server_leaves_its_exit_code(
-    podman: Podman, program: Program, image: str, runtime: DockerRuntime
-) -> None:
+def test_a_killed_server_leaves_its_exit_code(program: Program, image: str, runtime: DockerRuntime) -> None:
     made = program.run("postgres", "create", "--format", "json").data
-
-    with runtime._connection.calling("killing the server") as api:
-        api.kill(made["container_id"])
-        api.wait(made["container_id"])
+    run_inside(runtime, made["container_id"], "kill -9 $(head -n 1 $PGDATA/postmaster.pid)")
+    run_inside(runtime, made["container_id"], f"until [ -e {STATE_DIRECTORY}/exit ]; do :; done")
 
     assert program.run("postgres", "get", made["id"], "--format", "json").data["status"] == "exited"
     ended = program.run("postgres", "health-check", made["id"], code=1)
     assert "137" in ended.stdout
+
+
+def run_inside(runtime: DockerRuntime, container_id: str, script: str) -> None:
+    """Run a shell script in a container."""
+    with runtime._connection.calling("running a script") as api:
+        api.exec_start(api.exec_create(container_id, ["/bin/sh", "-c", script])["Id"])
+
+
+def test_a_killed_container_is_gone(program: Program, image: str, runtime: DockerRuntime) -> None:
+    made = program.run("postgres", "create", "--format", "json").data
+
+    with runtime._connection.calling("killing the container") as api:
+        api.kill(made["container_id"])
+
+    wait_until(lambda: runtime.list() == ())
+    program.run("postgres", "get", made["id"], code=3)

@@ -88,8 +88,10 @@ def test_every_wording_of_a_bind_conflict_is_a_conflict(text: str) -> None:
             ImageUnsuitable,
         ),
         (
-            'runc create failed: unable to start container process: exec: "/bin/sh": stat /bin/sh: no such file'
-            " or directory: unknown",
+            (
+                'runc create failed: unable to start container process: exec: "/bin/sh": stat /bin/sh: no such file'
+                " or directory: unknown"
+            ),
             ImageUnsuitable,
         ),
         ("crun: executable file `/bin/sh` not found: No such file or directory", ImageUnsuitable),
