@@ -133,7 +133,7 @@ def _parse_exit(content: bytes) -> Evidence | None:
         case [code, moment, kills] if _is_count(code) and _is_count(moment) and _is_count(kills):
             return Evidence(
                 exit_code=int(code),
-                oom_killed=int(kills) > 0 and code != "0",
+                oom_killed=int(kills) > 0 and int(code) != 0,
                 finished_at=_moment(int(moment)),
             )
     return None
