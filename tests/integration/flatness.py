@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import statistics
-import sys
 import time
 from dataclasses import dataclass
 from math import inf
@@ -13,10 +12,8 @@ from typing import TYPE_CHECKING, Any
 
 from mcp import Client, StdioServerParameters
 
-from tests.integration.shell import surroundings
-
 if TYPE_CHECKING:
-    from tests.helpers.stages import DockerStage
+    from collections.abc import Mapping, Sequence
 
 MEGABYTE = 1024**2
 WARM_UP = 30
@@ -38,18 +35,19 @@ class Figures:
     threads: int
 
 
-async def check_flatness(stage: DockerStage, home: Path, rounds: int, *, seconds: float = inf) -> None:
+ROOMY = {
+    "DEV_POSTGRES_MCP_POOL_SIZE": "1",
+    "DEV_POSTGRES_MCP_MAX_INSTANCES": "10000",
+    "DEV_POSTGRES_MCP_MAX_TOTAL_MEMORY": "1000t",
+}
+
+
+async def check_flatness(
+    command: Sequence[str], environment: Mapping[str, str], rounds: int, *, seconds: float = inf
+) -> None:
     """Go so many rounds with one server, fewer when that takes longer than `seconds`, and judge its process."""
     server = StdioServerParameters(
-        command=sys.executable,
-        args=["-m", "dev_postgres_mcp", "mcp", "serve"],
-        env=surroundings(
-            XDG_STATE_HOME=str(home),
-            DEV_POSTGRES_MCP_SESSION=stage.session,
-            DEV_POSTGRES_MCP_POOL_SIZE="1",
-            DEV_POSTGRES_MCP_MAX_INSTANCES="10000",
-            DEV_POSTGRES_MCP_MAX_TOTAL_MEMORY="1000t",
-        ),
+        command=command[0], args=[*command[1:], "mcp", "serve"], env={**environment, **ROOMY}
     )
     before = set(children())
     async with Client(server) as client:

@@ -9,6 +9,7 @@ import anyio
 import pytest
 
 from tests.integration.flatness import check_flatness
+from tests.integration.shell import cli, surroundings
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -23,7 +24,9 @@ pytestmark = [
 
 
 def test_rounds_of_create_list_and_drop_leave_a_server_as_it_was(stage: DockerStage, tmp_path: Path) -> None:
+    environment = surroundings(XDG_STATE_HOME=str(tmp_path), DEV_POSTGRES_MCP_SESSION=stage.session)
+
     async def check() -> None:
-        await check_flatness(stage, tmp_path, 150, seconds=45)
+        await check_flatness(cli(), environment, 150, seconds=45)
 
     anyio.run(check)
