@@ -69,11 +69,9 @@ LEASES = st.builds(
     expires_at=st.none() | SECONDS.map(lambda seconds: MOMENT + timedelta(seconds=seconds)),
     idle_timeout=st.none() | SECONDS,
 )
-ENDS = st.builds(
-    Evidence,
-    exit_code=st.integers(0, 255),
-    oom_killed=st.booleans(),
-    finished_at=SECONDS.map(lambda seconds: MOMENT + timedelta(seconds=seconds)),
+FINISHED = SECONDS.map(lambda seconds: MOMENT + timedelta(seconds=seconds))
+ENDS = st.builds(Evidence, exit_code=st.integers(0, 255), finished_at=FINISHED) | st.builds(
+    Evidence, exit_code=st.just(137), oom_killed=st.just(True), finished_at=FINISHED
 )
 
 
