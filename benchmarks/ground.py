@@ -23,6 +23,7 @@ from typing import TYPE_CHECKING, Self
 import docker
 import docker.errors
 import psycopg
+import requests.exceptions
 
 from dev_postgres_mcp import __version__
 from dev_postgres_mcp.app import App, assemble_app, docker_options
@@ -120,7 +121,7 @@ class Ground:
         """Reach the engine."""
         app = self.open(Client(repository="postgres", state_home=self._new_home(), session=self.session))
         self._engine = app.runtime.engine()
-        self.api = docker.APIClient(base_url=self._engine.address, version="auto")
+        self.api = docker.APIClient(base_url=self._engine.address, version="auto", timeout=round(_PATIENCE))
         return self
 
     def __exit__(
@@ -130,12 +131,12 @@ class Ground:
         labels = (f"{_MAKER}={self.session}", f"{MARK}={self.session}")
         for label in labels:
             for found in self.api.containers(all=True, filters={"label": label}):
-                with suppress(docker.errors.APIError):
+                with suppress(docker.errors.APIError, requests.exceptions.RequestException):
                     self.api.remove_container(found["Id"], v=True, force=True)
         for label in labels:
             images = self.api.images(filters={"label": label})
             for image in sorted(images, key=lambda image: int(image["Created"]), reverse=True):
-                with suppress(docker.errors.APIError):
+                with suppress(docker.errors.APIError, requests.exceptions.RequestException):
                     self.api.remove_image(image["Id"], force=True)
         self.api.close()
         for app in self._apps:
