@@ -7,17 +7,18 @@ from typing import TYPE_CHECKING
 
 import docker.errors
 
+from dev_postgres_mcp.deadline import Deadline
 from dev_postgres_mcp.errors import EngineFailed, InstanceNotFound
 from dev_postgres_mcp.model import Evidence
 from dev_postgres_mcp.runtimes.base import Image
 from dev_postgres_mcp.runtimes.docker.cache import StateCache
 from dev_postgres_mcp.runtimes.docker.state import EXIT, READ_COMMAND, STATE_DIRECTORY, parse_state
+from dev_postgres_mcp.runtimes.docker.turns import freezer_lock, take_turn
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
     from pathlib import Path
 
-    from dev_postgres_mcp.deadline import Deadline
     from dev_postgres_mcp.runtimes.base import Container, State
     from dev_postgres_mcp.runtimes.docker.discovery import Api
     from dev_postgres_mcp.runtimes.docker.engine import EngineConnection
@@ -25,6 +26,8 @@ if TYPE_CHECKING:
 
 TAKE_IN_SECONDS = 5.0
 """For the switch to take a parcel in; usual are some milliseconds."""
+FREEZE_SECONDS = 60.0
+"""Longest wait for somebody on this machine who freezes the container."""
 _POLL_SECONDS = 0.003
 
 
@@ -51,7 +54,9 @@ class Beside:
             known = cache.get(container_id, stamp if container.running else "")
             if known is not None or not container.running or not stamp:
                 return known
-            state = parse_state(_read_files(api, container_id), container.id)
+            lock = freezer_lock(self._directory, container_id)
+            with take_turn(lock, Deadline(FREEZE_SECONDS), "freezing it"):
+                state = parse_state(_read_files(api, container_id), container.id)
         if state is not None:
             cache.put(container_id, stamp, state)
         return state
@@ -92,7 +97,7 @@ class Beside:
 
     def _cache(self) -> StateCache:
         address = self._connection.discover().address.url
-        return StateCache(self._directory / hashlib.sha256(address.encode()).hexdigest()[:16])
+        return StateCache(self._directory / "states" / hashlib.sha256(address.encode()).hexdigest()[:16])
 
 
 def _image_of(container: Container) -> Image:

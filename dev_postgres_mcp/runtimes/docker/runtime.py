@@ -102,7 +102,7 @@ class DockerRuntime:
         self._connection = EngineConnection(options.environment)
         self._ports = PortRange(options.ports)
         self._launcher = Launcher(self._connection, self.remove)
-        self._beside = Beside(self._connection, self._launcher, options.state_directory / "states")
+        self._beside = Beside(self._connection, self._launcher, options.state_directory)
         self._store = ImageStore(
             self._connection, self._launcher, options.state_directory, max_layers=options.max_layers
         )

@@ -26,7 +26,7 @@ from dev_postgres_mcp.runtimes.docker.container import (
 )
 from dev_postgres_mcp.runtimes.docker.files import load_scripts
 from dev_postgres_mcp.runtimes.docker.images import read_image
-from dev_postgres_mcp.runtimes.docker.turns import take_turn
+from dev_postgres_mcp.runtimes.docker.turns import freezer_lock, take_turn
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -107,7 +107,9 @@ class ImageStore:
         with self._connection.calling(f"freezing {container.name}", deadline=deadline) as api:
             layers = api.inspect_image(container.image_id)["RootFS"]["Layers"]
         if len(layers) < self._max_layers:
-            image_id = self._builder.commit(container.container_id, labels, deadline=deadline)
+            lock = freezer_lock(self._locks, container.container_id)
+            with take_turn(lock, deadline, f"looking into {container.name}"):
+                image_id = self._builder.commit(container.container_id, labels, deadline=deadline)
         else:
             with self._builder.carrying(container, deadline=deadline) as fresh:
                 image_id = self._builder.commit(fresh, labels, deadline=deadline)
