@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -61,3 +62,20 @@ def test_many_creates_of_one_client_run_side_by_side(program: Program) -> None:
         ports = {answer["structuredContent"]["port"] for answer in answers}
         assert len(ports) == len(requests)
         assert all(len(session.progress(request)) >= 2 for request in requests)
+
+
+def test_looking_at_an_instance_while_it_is_being_frozen_stops_neither(program: Program) -> None:
+    """A process that is started in a container while the engine freezes it keeps the engine from thawing it."""
+    states = program.directory / ".local" / "state" / "dev-postgres-mcp" / "states"
+    with RawSession(program) as worker, RawSession(program) as watcher:
+        made = worker.call("create_postgres_instance")["structuredContent"]
+        for _ in range(3):
+            request = worker.send("tools/call", name="take_postgres_snapshot", arguments={"id": made["id"]})
+            while not worker.answered(request):
+                shutil.rmtree(
+                    states, ignore_errors=True
+                )  # so that the watcher has to look into the container
+                got = watcher.call("get_postgres_instance", id=made["id"])
+                assert got["isError"] is False, text_of(got)
+            assert worker.wait_answer(request)["result"]["isError"] is False
+        assert watcher.call("health_check_postgres", id=made["id"])["structuredContent"]["healthy"] is True

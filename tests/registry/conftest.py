@@ -22,6 +22,7 @@ import docker
 import docker.errors
 import pytest
 
+from dev_postgres_mcp.runtimes.docker.container import LABEL
 from tests.registry.proxy import LOOPBACK, Proxy
 
 if TYPE_CHECKING:
@@ -85,10 +86,13 @@ class Shelf:
         return reference
 
     def clear(self, api: docker.APIClient) -> None:
-        """Remove from the engine what was pulled."""
+        """Remove from the engine what was pulled, and what was prepared from it."""
         while self._pulled:
+            reference = self._pulled.pop()
+            for prepared in api.images(filters={"label": f"{LABEL}image={reference}"}):
+                api.remove_image(prepared["Id"])
             with suppress(docker.errors.ImageNotFound):
-                api.remove_image(self._pulled.pop())
+                api.remove_image(reference)
 
 
 @pytest.fixture(scope="session")

@@ -87,6 +87,7 @@ def test_an_absent_image_is_pulled_with_bytes_and_layers_and_its_instance_works(
     assert finished == count
     assert int(count) > LAYERS
     assert [step.message for step in steps[len(pulled) :]] == [
+        f"preparing {absent} once",
         f"starting {absent}",
         "waiting for the first login",
     ]
