@@ -6,6 +6,7 @@ Load goes to this machine's engine only; every run ends by itself and removes wh
 from __future__ import annotations
 
 import argparse
+import signal
 import sys
 from datetime import UTC, datetime
 from pathlib import Path
@@ -35,6 +36,7 @@ DOCUMENT = Path(__file__).parents[1] / "docs/performance.md"
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run the subjects that are asked for, one after the other."""
     asked = _parse(arguments)
+    signal.signal(signal.SIGTERM, _end)  # as Ctrl-C does: what was made is removed
     plan = Plan(rounds=asked.rounds, quick=asked.quick)
     rows: list[Row] = []
     with Ground() as ground:
@@ -48,6 +50,11 @@ def main(arguments: Sequence[str] | None = None) -> None:
             rows += measured
     if asked.write:
         write_block(DOCUMENT, render_markdown(about, rows))
+
+
+def _end(number: int, _: object) -> None:
+    signal.signal(number, signal.SIG_IGN)  # a second one does not disturb the removing
+    sys.exit(128 + number)
 
 
 def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
