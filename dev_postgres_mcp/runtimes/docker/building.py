@@ -54,14 +54,9 @@ class Builder:
             yield name, self._launcher.server_user(name, base, deadline)
 
     @contextmanager
-    def carrying(self, container: Container, *, deadline: Deadline) -> Iterator[str]:
-        """Yield a container on the base image with the cluster of another one; then remove it.
-
-        The engine alone pauses the source, for a commit that is dropped again: were we to pause it, it would
-        stay so when we are killed.
-        """
+    def carrying(self, container: Container, frozen: str, *, deadline: Deadline) -> Iterator[str]:
+        """Yield a container on the base image with the cluster of `frozen`, a commit of another one; remove both."""
         base = Image(ref=container.image, id=container.base_id, user=container.user)
-        frozen = self._commit_aside(container, deadline)
         try:
             still = Image(ref=container.image, id=frozen, user=container.user)
             with (
@@ -114,8 +109,11 @@ class Builder:
                     hint="use Docker or podman 5 for prepared images, snapshots and branches",
                 )
 
-    def _commit_aside(self, container: Container, deadline: Deadline) -> str:
-        """Commit without a name, in the labels of a branch that nobody has: a sweep would find it."""
+    def commit_aside(self, container: Container, *, deadline: Deadline) -> str:
+        """Commit without a name, in the labels of a branch that nobody has: a sweep would find it.
+
+        The engine alone pauses the source for that: were we to pause it, it would stay so when we are killed.
+        """
         labels = {
             "kind": "branch",
             "key": new_id(),

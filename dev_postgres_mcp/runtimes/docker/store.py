@@ -106,12 +106,15 @@ class ImageStore:
         labels = _frozen_labels(container, freeze)
         with self._connection.calling(f"freezing {container.name}", deadline=deadline) as api:
             layers = api.inspect_image(container.image_id)["RootFS"]["Layers"]
-        if len(layers) < self._max_layers:
-            lock = freezer_lock(self._locks, container.container_id)
-            with take_turn(lock, deadline, f"looking into {container.name}"):
+        full = len(layers) >= self._max_layers
+        lock = freezer_lock(self._locks, container.container_id)
+        with take_turn(lock, deadline, f"looking into {container.name}"):
+            if full:
+                image_id = self._builder.commit_aside(container, deadline=deadline)
+            else:
                 image_id = self._builder.commit(container.container_id, labels, deadline=deadline)
-        else:
-            with self._builder.carrying(container, deadline=deadline) as fresh:
+        if full:
+            with self._builder.carrying(container, image_id, deadline=deadline) as fresh:
                 image_id = self._builder.commit(fresh, labels, deadline=deadline)
         for stored in self.list(deadline=deadline):
             if stored.image.id == image_id:
