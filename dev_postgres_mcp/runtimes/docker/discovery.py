@@ -94,9 +94,17 @@ class Api(docker.APIClient):
         response = self.head(address, params={"path": path}, timeout=self.timeout)
         if response.status_code == HTTPStatus.NOT_FOUND:
             return ""
+        if response.status_code >= HTTPStatus.INTERNAL_SERVER_ERROR:
+            self._check_there(container_id)
         self._raise_for_status(response)  # type: ignore[attr-defined]  # as above
         facts = json.loads(base64.b64decode(response.headers["X-Docker-Container-Path-Stat"]))
         return str(facts["mtime"])
+
+    def _check_there(self, container_id: str) -> None:
+        """Raise NotFound when a container is being removed: an answer to HEAD has no words that would say so."""
+        state = self.inspect_container(container_id)["State"]
+        if state["Dead"] or state["Status"] in {"dead", "removing"} or not state["Running"]:
+            raise docker.errors.NotFound("gone", explanation=f"No such container: {container_id}")
 
     @property  # type: ignore[override]  # the stubs want whole seconds; requests takes fractions
     def timeout(self) -> float:
