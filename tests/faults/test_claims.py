@@ -47,8 +47,7 @@ def check_own_server(realm: Realm, dsns: list[str]) -> None:
     ]
 
 
-@pytest.mark.parametrize("round_", range(3))
-def test_of_processes_that_claim_at_one_moment_no_two_get_the_same(realm: Realm, round_: int) -> None:
+def test_of_processes_that_claim_at_one_moment_no_two_get_the_same(realm: Realm) -> None:
     realm.engine.ask("pool", "fill", "--size", "4", **ROOMY)
     before = spares(realm)
     assert len(before) == 4

@@ -27,6 +27,6 @@ def test_rounds_of_create_list_and_drop_leave_a_server_as_it_was(stage: DockerSt
     environment = surroundings(XDG_STATE_HOME=str(tmp_path), DEV_POSTGRES_MCP_SESSION=stage.session)
 
     async def check() -> None:
-        await check_flatness(cli(), environment, 150, seconds=45)
+        await check_flatness(cli(), environment, 150, seconds=35)
 
     anyio.run(check)

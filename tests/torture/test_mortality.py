@@ -27,7 +27,7 @@ def test_of_killed_servers_commands_and_tests_nothing_is_left(realm: Realm, firs
     mortality.check_killed_processes(realm, range(first, min(first + ROUND, 1000 + SEEDS)))
 
 
-@pytest.mark.parametrize("first", range(100, 100 + SEEDS // 10, 4))
+@pytest.mark.parametrize("first", range(100, 101 + SEEDS // 10, 4))
 def test_of_processes_whose_engine_is_killed_under_them_nothing_is_left(realm: Realm, first: int) -> None:
     mortality.check_killed_engine(realm, range(first, first + 4))
 
