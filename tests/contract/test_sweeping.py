@@ -51,9 +51,12 @@ def test_a_snapshot_whose_lease_is_over_is_a_leftover_unless_something_stands_on
 
 def test_snapshots_beyond_the_ceiling_are_leftovers(program: App) -> None:
     instance = create(program)
-    name = f"s-{new_id()}"
-    program.snapshots.take(instance.id, name)
-    assert "max_snapshot_size" in look(program, ahead=timedelta(0), max_snapshot_size=0)[name].reason
+    older, newest = f"s-{new_id()}", f"s-{new_id()}"
+    program.snapshots.take(instance.id, older)
+    program.snapshots.take(instance.id, newest)
+    found = look(program, ahead=timedelta(0), max_snapshot_size=0)
+    assert "max_snapshot_size" in found[older].reason
+    assert newest not in found, "what was just taken is not taken away"
 
 
 def test_what_is_beyond_its_longest_life_is_a_leftover(stage: Stage, program: App) -> None:

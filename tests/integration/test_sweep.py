@@ -269,7 +269,7 @@ def test_the_oldest_snapshots_go_when_all_take_too_much(own: OwnWorld) -> None:
     own.policy = replace(own.policy, max_snapshot_size=sum(sizes))
     assert sweep(own) == []
     on_first = app.snapshots.branch("first", build_branch_spec(app.defaults))
-    own.policy = replace(own.policy, max_snapshot_size=sizes[2] + sizes[3])
+    own.policy = replace(own.policy, max_snapshot_size=sizes[0] + sizes[2] + sizes[3])
 
     ((kind, name, reason),) = sweep(own)
 

@@ -238,8 +238,11 @@ class DockerRuntime:
         """Make a spare an instance; None when it is gone or somebody else was faster.
 
         The engine renames *by name* atomically, and to the one name that follows from the spare's: exactly one
-        of several claimants wins.  A lost reply counts as lost; the spare's short lease ends it.
+        of several claimants wins.  A lost reply counts as lost; the spare's short lease ends it.  One on a port
+        that is not ours to publish on is left to others.
         """
+        if container.endpoint.port not in self._options.ports:
+            return None
         try:
             with self._connection.calling(f"claiming {container.name}", deadline=deadline) as api:
                 api.rename(container.name, Role.INSTANCE.name_for(container.id))
