@@ -25,7 +25,6 @@ class Session:
         self._drop_on_exit = drop_on_exit
         self._made: set[str] = set()
         self._lock = threading.Lock()
-        self._ending = threading.Lock()
 
     def begin(self) -> None:
         """Fill the pool and sweep the engine, now and then."""
@@ -44,11 +43,10 @@ class Session:
             self._made.discard(instance_id)
 
     def end(self) -> None:
-        """Put away this session's instances when they are to be dropped, then its spares; whoever is late waits."""
-        with self._ending:
-            if self._drop_on_exit:
-                with self._lock:
-                    made, self._made = sorted(self._made), set()
-                with suppress(DevPostgresError):
-                    self._app.manager.drop(made)
-            self._app.keeper.stop(KEEPER_SECONDS)
+        """Put away this session's instances when they are to be dropped, then its spares."""
+        if self._drop_on_exit:
+            with self._lock:
+                made, self._made = sorted(self._made), set()
+            with suppress(DevPostgresError):
+                self._app.manager.drop(made)
+        self._app.keeper.stop(KEEPER_SECONDS)

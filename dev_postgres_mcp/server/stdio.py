@@ -11,7 +11,7 @@ import os
 import signal
 import sys
 import threading
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NoReturn
 
 import anyio
 
@@ -25,6 +25,8 @@ log = logging.getLogger(__name__)
 
 DRAIN_SECONDS = 5.0
 """Longest wait for running verbs to undo what they began; usual is a fraction of a second."""
+
+_ending = threading.Lock()
 
 
 def serve_stdio(server: MCPServer[None], workers: Workers, session: Session) -> None:
@@ -63,8 +65,12 @@ async def _watch_signals(workers: Workers, session: Session) -> None:
             threading.Thread(target=_end, args=(workers, session, 128 + number), daemon=True).start()
 
 
-def _end(workers: Workers, session: Session, code: int) -> None:
-    workers.drain(DRAIN_SECONDS)
-    session.end()
-    logging.shutdown()
-    os._exit(code)
+def _end(workers: Workers, session: Session, code: int) -> NoReturn:
+    """End the process, once: whoever comes later, a second signal or EOF, waits here until it is gone."""
+    _ending.acquire()  # never released
+    try:
+        workers.drain(DRAIN_SECONDS)
+        session.end()
+        logging.shutdown()
+    finally:
+        os._exit(code)
