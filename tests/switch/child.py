@@ -90,6 +90,7 @@ class Switch:
         birth_end: float | None = None,
         hard_end: float = 0,
         kind: str = "fresh",
+        stdin: int = subprocess.DEVNULL,
     ) -> None:
         """Start the switch over a fake server; by default it lives for minutes."""
         ends = [str(int(end)) for end in (hard_end, time.time() + 500 if birth_end is None else birth_end)]
@@ -110,7 +111,7 @@ class Switch:
                     "DEV_POSTGRES_MCP_SOCKET": str(self.root / ".s.PGSQL.5432"),
                     "POSTGRES_PASSWORD_FILE": str(self.secret / "password"),
                 },
-                stdin=subprocess.DEVNULL,
+                stdin=stdin,
                 start_new_session=True,
             )
         )
@@ -241,7 +242,7 @@ class Switch:
         for child in self.children:
             with suppress(ProcessLookupError):
                 os.killpg(child.pid, SIGKILL)
-            child.wait()
+            child.communicate()
 
 
 def busy_wait(seconds: float) -> None:

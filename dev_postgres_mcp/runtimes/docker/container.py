@@ -68,6 +68,7 @@ def create_arguments(api: Api, launch: Launch, place: Place) -> dict[str, Any]:
     return {
         **_shared_arguments(launch.image, with_init=bool(launch.init)),
         "name": launch.role.name_for(launch.record.id),
+        "stdin_open": launch.image.whole,
         "entrypoint": ["/bin/sh", SWITCH, launch.record.id, *ends, kind],
         "command": [*entrypoint, *_server_command(settings)],
         "environment": _environment(launch.bootstrap),

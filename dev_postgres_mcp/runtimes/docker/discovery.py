@@ -9,7 +9,7 @@ import shutil
 import socket
 import sys
 import threading
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from http import HTTPStatus
 from importlib.util import find_spec
@@ -34,6 +34,7 @@ from dev_postgres_mcp.runtimes.docker.contexts import Address
 from dev_postgres_mcp.runtimes.docker.failures import find_os_error, tell_reason
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from pathlib import Path
 
 _API_VERSION = re.compile(r"\d+\.\d+")
@@ -99,6 +100,18 @@ class Api(docker.APIClient):
         self._raise_for_status(response)  # type: ignore[attr-defined]  # as above
         facts = json.loads(base64.b64decode(response.headers["X-Docker-Container-Path-Stat"]))
         return str(facts["mtime"])
+
+    @contextmanager
+    def attached(self, container_id: str) -> Iterator[socket.socket]:
+        """Yield a line to the stdin of a container, which may not run yet."""
+        # Over plain HTTP the SDK hands out a reader on top of the socket.
+        reader = self.attach_socket(container_id, {"stdin": 1, "stream": 1})
+        line: socket.socket = getattr(reader, "_sock", reader)
+        try:
+            yield line
+        finally:
+            line.close()
+            reader.close()
 
     def _check_there(self, container_id: str) -> None:
         """Raise NotFound when a container is being removed: an answer to HEAD has no words that would say so."""

@@ -12,6 +12,7 @@ from dev_postgres_mcp.errors import DevPostgresError, EngineFailed, EngineUnsupp
 from dev_postgres_mcp.runtimes.base import Role
 from dev_postgres_mcp.runtimes.docker.container import USER, create_arguments, read_details
 from dev_postgres_mcp.runtimes.docker.files import (
+    COMPLETE,
     HOME,
     ServerUser,
     load_scripts,
@@ -26,6 +27,7 @@ from dev_postgres_mcp.runtimes.docker.state import (
     SPARE,
     STATE_DIRECTORY,
     USERNAME,
+    render_lines,
     render_spare,
     state_files,
 )
@@ -34,7 +36,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping
 
     from dev_postgres_mcp.deadline import Deadline
-    from dev_postgres_mcp.model import InitFile
+    from dev_postgres_mcp.model import InitFile, Secret
     from dev_postgres_mcp.runtimes.base import Container, Image, Launch
     from dev_postgres_mcp.runtimes.docker.container import Place
     from dev_postgres_mcp.runtimes.docker.discovery import Api
@@ -73,11 +75,15 @@ class Launcher:
         if not launch.image.whole:
             with self.making(launch, place, deadline=deadline):
                 return self.begin(name, place.host, deadline=deadline)
-        # The scripts are in the image, and the switch needs the state only when the server is up: writing it
-        # takes no time then.  Until it has come nobody can log in, and the switch ends at the end of the patience.
+        # The scripts are in the image, and the state waits on stdin for whoever starts: the quickest way in.
+        # Until it has come nobody can log in, and the switch ends at the end of the patience.
+        files = _birth_files(launch)
+        lines = render_lines(files)
         with self.creating(name, lambda api: create_arguments(api, launch, place), deadline=deadline):
-            container = self.begin(name, place.host, deadline=deadline)
-            self.send(container, launch.image, _birth_files(launch), deadline=deadline)
+            with self._telling(name, lines or (), deadline=deadline):
+                container = self.begin(name, place.host, deadline=deadline)
+            if lines is None:
+                self.send(container, launch.image, files, deadline=deadline)
             self._wait_password(container, deadline.part(PASSWORD_SECONDS))
             return container
 
@@ -106,6 +112,17 @@ class Launcher:
                 with suppress(DevPostgresError):
                     self._undo(name, deadline.undoing(), known=known or isinstance(exc, EngineFailed))
             raise
+
+    @contextmanager
+    def _telling(self, name: str, lines: Iterable[Secret], *, deadline: Deadline) -> Iterator[None]:
+        """Let lines be there on a container's stdin while it is started below."""
+        text = "".join(f"{line.reveal()}\n" for line in lines)
+        with (
+            self._connection.calling(f"attaching to {name}", deadline=deadline) as api,
+            api.attached(name) as line,
+        ):
+            line.sendall(f"{text}{COMPLETE}\n".encode())
+            yield
 
     def begin(self, name: str, host: str, *, deadline: Deadline) -> Container:
         """Start a container that was made and return it."""

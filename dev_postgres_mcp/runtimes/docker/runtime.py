@@ -19,7 +19,7 @@ from dev_postgres_mcp.errors import (
     PortConflict,
     PortsExhausted,
 )
-from dev_postgres_mcp.model import Conninfo, Progress, Secret, Usage
+from dev_postgres_mcp.model import Conninfo, Progress, Usage
 from dev_postgres_mcp.parsing import hide_userinfo
 from dev_postgres_mcp.runtimes.base import (
     Capabilities,
@@ -50,6 +50,7 @@ from dev_postgres_mcp.runtimes.docker.state import (
     LEASE,
     SPARE,
     render_lease,
+    render_lines,
     render_spare,
     state_files,
 )
@@ -217,12 +218,8 @@ class DockerRuntime:
 
     def delivery(self, container: Container, lease: Lease, record: Record) -> Delivery | None:
         """Return the same as a program inside the container, without a call to the engine."""
-        # One line each: what is not printable may break a line, or be a character that the parts are told by.
-        if container.contract != CONTRACT or not (record.username + record.password.reveal()).isprintable():
-            return None
-        files = state_files(record, lease)
-        lines = (f"{name} {content.decode()}".removesuffix("\n") for name, content in files.items())
-        return Delivery(command=f"/bin/sh {RECEIVE}", lines=tuple(Secret(line) for line in lines))
+        lines = render_lines(state_files(record, lease)) if container.contract == CONTRACT else None
+        return None if lines is None else Delivery(command=f"/bin/sh {RECEIVE}", lines=lines)
 
     def renew(self, container: Container, until: datetime, *, deadline: Deadline) -> None:
         """Let a spare live until then; what has been claimed meanwhile is not touched by that."""

@@ -48,6 +48,15 @@ def state_files(record: Record, lease: Lease) -> dict[str, bytes]:
     }
 
 
+def render_lines(files: Mapping[str, bytes]) -> tuple[Secret, ...] | None:
+    """Return files as the lines that `shell/receive.sh` reads; None when a name or a password does not fit in one."""
+    texts = {name: content.decode().removesuffix("\n") for name, content in files.items()}
+    # What is not printable may break a line, or be a character that the parts are told by.
+    if not all(text.isprintable() for text in texts.values()):
+        return None
+    return tuple(Secret(f"{name} {text}") for name, text in texts.items())
+
+
 def render_record(record: Record) -> bytes:
     """Return the record's file: one line, and no secret."""
     return json.dumps(_fields(record)).encode() + b"\n"

@@ -6,7 +6,8 @@
 #   prepare.sh COMMAND...
 set -eu
 
-PASSWORD_FILE=${DEV_POSTGRES_MCP_HOME:-/var/lib/dev-postgres-mcp}/secret/password
+HOME_DIR=${DEV_POSTGRES_MCP_HOME:-/var/lib/dev-postgres-mcp}
+PASSWORD_FILE=$HOME_DIR/secret/password
 
 password=$(od -An -N24 -tx1 /dev/urandom | tr -d ' \n')
 (umask 077 && printf '%s' "$password" >"$PASSWORD_FILE")
@@ -27,3 +28,7 @@ done
 
 kill -INT "$server"
 wait "$server"
+
+# The place of an instance's state, so that the switch need not make it.
+mkdir -m 700 "$HOME_DIR/state"
+echo nobody >"$HOME_DIR/state/id"

@@ -10,6 +10,8 @@
 # BIRTH_END  the end while no lease has come yet
 # prepared   the cluster is there, its superuser has no password yet;  fresh: COMMAND makes it
 #
+# Over stdin comes what a prepared one is, in the form that receive.sh reads; it may come later, in a parcel.
+#
 # Files, all below $HOME_DIR:
 #   inbox-ID-*/   a parcel: files for state/, taken in at the start and on USR1 as soon as `complete` lies in it
 #   state/username  the superuser's, whose password is set
@@ -75,12 +77,6 @@ take_in() {
             [ ! -e "$secret/password" ] || new=.new
             (umask 077 && printf '%s' "$word" >"$secret/password$new")
             [ -z "$new" ] || mv -f "$secret/password.new" "$secret/password"
-            if [ "$kind" = prepared ]; then
-                # At once: somebody waits for that, and each program started below takes a while.
-                kind=''
-                read_user "$parcel/username"
-                set_password </dev/null >/dev/null 2>&1 &
-            fi
         fi
         set --
         for file in "$parcel"/*; do
@@ -106,7 +102,8 @@ is_ready() {
 }
 
 # Throw away what came along in an image: another one's state, and the locks of a server that no longer runs.
-# After a restart of the container its own state is kept.
+# After a restart of the container its own state is kept.  No program is started for a prepared image, which has
+# none of that: somebody waits.
 clear_leftovers() {
     for found in "$HOME_DIR"/state "$HOME_DIR"/inbox-*; do
         owner=''
@@ -114,12 +111,16 @@ clear_leftovers() {
         "$HOME_DIR/inbox-$id-"*) continue ;;
         "$state") [ ! -f "$state/id" ] || read -r owner <"$state/id" ;;
         esac
-        [ "$owner" = "$id" ] || [ ! -e "$found" ] || rm -rf "$found"
+        [ "$owner" = "$id" ] || [ "$owner" = nobody ] || [ ! -e "$found" ] || rm -rf "$found"
     done
     [ -d "$state" ] || mkdir -m 700 "$state"
     printf '%s\n' "$id" >"$state/id"
     is_ready || sockets=${SOCKET%/*}
-    rm -f "$state/exit" "$pid_file" "$sockets/${SOCKET##*/}" "$sockets/${SOCKET##*/}.lock"
+    set --
+    for found in "$state/exit" "$pid_file" "$sockets/${SOCKET##*/}" "$sockets/${SOCKET##*/}.lock"; do
+        [ ! -e "$found" ] || set -- "$@" "$found"
+    done
+    [ $# -eq 0 ] || rm -f "$@"
 }
 
 # Decimal, and short enough to be reckoned with.
@@ -306,11 +307,23 @@ clear_leftovers
 # The entrypoint of an image stumbles over a file that is not there, though it needs none for a cluster that is.
 [ -e "$secret/password" ] || unset POSTGRES_PASSWORD_FILE
 
-"$@" &
+exec 3<&0 </dev/null
+"$@" 3<&- &
 server=$!
+# In a process of its own: a read may wait for ever, after a restart of the container by hand it does.
+if [ "$kind" = prepared ]; then
+    # shellcheck source=SCRIPTDIR/receive.sh
+    (set -- $$ && . "${0%/*}/receive.sh") <&3 >/dev/null 2>&1 &
+fi
+exec 3<&-
 
 while woken='' && [ -z "$stopping" ]; do
     take_in
+    if [ "$kind" = prepared ] && [ -e "$secret/password" ]; then
+        kind=''
+        read_user "$state/username"
+        set_password </dev/null >/dev/null 2>&1 &
+    fi
     read_lease
     look
     [ "$left" -gt 0 ] || break
