@@ -252,8 +252,9 @@ class Snapshots:
         return _only(ref, found)
 
     def _stored(self, deadline: Deadline | None) -> tuple[StoredImage, ...]:
+        """Return the snapshots; one without a key is not whole, or on its way out."""
         images = self._runtime.images(deadline=deadline)
-        return tuple(one for one in images if one.kind is Kind.SNAPSHOT)
+        return tuple(one for one in images if one.kind is Kind.SNAPSHOT and one.key)
 
     def _part(self, deadline: Deadline | None) -> Deadline:
         return (deadline or Deadline(inf)).part(self._policy.pull_timeout, undoable=True)

@@ -118,14 +118,16 @@ class Sweeper:
         yield from self._beyond_ceiling(kept, used)
 
     def _judge_image(self, stored: StoredImage, now: datetime) -> str:
+        # By the time before the commit, which takes a while for many gigabytes.
+        patience = timedelta(seconds=self._policy.pull_timeout + self._policy.create_timeout)
+        young = now < stored.created_at + patience + GRACE
         if stored.kind is Kind.BRANCH:
-            # By the time before the commit, which takes a while for many gigabytes.
-            patience = timedelta(seconds=self._policy.pull_timeout + self._policy.create_timeout)
-            young = now < stored.created_at + patience + GRACE
             return "" if young else "its branch is gone"
+        if stored.kind is Kind.SNAPSHOT and not stored.key:
+            return "" if young else "its making was broken off"
         if stored.kind is Kind.SNAPSHOT:
             over = stored.expires_at is not None and now > stored.expires_at
-            return "its lease is over" if over or not stored.key else ""
+            return "its lease is over" if over else ""
         if not stored.key:
             return "a newer one has taken its name"
         # A seed holds what somebody put into it: that one goes by name only.

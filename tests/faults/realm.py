@@ -22,6 +22,7 @@ from dev_postgres_mcp.instances.specs import build_branch_spec
 from dev_postgres_mcp.instances.sweeping import Sweeper
 from dev_postgres_mcp.model import Owner
 from dev_postgres_mcp.runtimes.docker import DockerRuntime
+from dev_postgres_mcp.runtimes.docker.state import FROZEN, STATE_DIRECTORY
 from dev_postgres_mcp.settings import load_settings, read_surroundings
 from dev_postgres_mcp.sql.client import PsycopgSql
 from tests.faults.second_engine import wait_until
@@ -174,6 +175,19 @@ class Realm:
         form = ("--format", "{{.State}}")
         name = f"name=^/mcp-postgres-{instance.id}$"
         return self.engine.docker("ps", "--all", "--filter", name, *form)
+
+    def wait_thawed(self, instance: Instance, seconds: float) -> None:
+        """Wait until nobody, dead or alive, asks an instance's server to stand still."""
+        look = ("exec", instance.container_id, "sh", "-c", f"ls {STATE_DIRECTORY}")
+
+        def goes_on() -> bool:
+            return not {FROZEN, "freeze"} & {
+                name.partition("-")[0] for name in self.engine.docker(*look).split()
+            }
+
+        # What a dead client has said last may still be on its way.
+        time.sleep(0.3)
+        wait_until(goes_on, f"{instance.id} goes on", seconds)
 
     def run(self, dsn: str, statements: str) -> None:
         """Run statements."""

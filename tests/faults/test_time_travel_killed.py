@@ -41,8 +41,9 @@ def test_a_killed_restore_leaves_the_old_one_or_a_sweep_brings_up_the_new_one(hu
     ambushes.kill_restores(hunter)
 
 
-def test_a_killed_take_leaves_the_source_running_and_the_snapshot_whole(hunter: Hunter) -> None:
+def test_a_killed_take_leaves_the_source_going_on_and_the_snapshot_whole_or_none(hunter: Hunter) -> None:
     ambushes.kill_takes(hunter)
+    mortality.check_mortality(hunter.realm)
 
 
 def test_what_killed_branches_creates_claims_and_drops_leave_ends(hunter: Hunter) -> None:

@@ -171,7 +171,7 @@ class Switch:
         timers = [child for child in _children(self.process.pid) if child not in servers]
         sleepers = [_children(timer) for timer in timers]
         return (
-            _state_of(self.process.pid) == "S"
+            state_of(self.process.pid) == "S"
             and bool(timers)
             and all(sleepers)
             and all("sleep" in command_of(sleeper) for sleeper in chain(*sleepers))
@@ -265,7 +265,7 @@ def _children(process: int) -> list[int]:
         return []
 
 
-def _state_of(process: int) -> str:
+def state_of(process: int) -> str:
     try:
         return Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()[0]
     except OSError:

@@ -7,18 +7,17 @@ from typing import TYPE_CHECKING
 
 import docker.errors
 
-from dev_postgres_mcp.deadline import Deadline
 from dev_postgres_mcp.errors import EngineFailed, InstanceNotFound
 from dev_postgres_mcp.model import Evidence
 from dev_postgres_mcp.runtimes.base import Image
 from dev_postgres_mcp.runtimes.docker.cache import StateCache
 from dev_postgres_mcp.runtimes.docker.state import EXIT, READ_COMMAND, STATE_DIRECTORY, parse_state
-from dev_postgres_mcp.runtimes.docker.turns import freezer_lock, take_turn
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
     from pathlib import Path
 
+    from dev_postgres_mcp.deadline import Deadline
     from dev_postgres_mcp.runtimes.base import Container, State
     from dev_postgres_mcp.runtimes.docker.discovery import Api
     from dev_postgres_mcp.runtimes.docker.engine import EngineConnection
@@ -26,8 +25,6 @@ if TYPE_CHECKING:
 
 TAKE_IN_SECONDS = 5.0
 """For the switch to take a parcel in; usual are some milliseconds."""
-FREEZE_SECONDS = 60.0
-"""Longest wait for somebody on this machine who freezes the container."""
 _POLL_SECONDS = 0.003
 
 
@@ -47,16 +44,14 @@ class Beside:
         """
         cache, container_id = self._cache(), container.container_id
         if container.state == "paused":
-            # While the engine freezes or thaws it, even a look at a file may wait for that.
+            # What is started in it now hangs for ever, and each later look at it with that.
             return cache.get(container_id, "")
         with self._connection.calling(f"looking beside {container.name}") as api:
             stamp = api.changed_at(container_id, STATE_DIRECTORY)
             known = cache.get(container_id, stamp if container.running else "")
             if known is not None or not container.running or not stamp:
                 return known
-            lock = freezer_lock(self._directory, container_id)
-            with take_turn(lock, Deadline(FREEZE_SECONDS), "freezing it"):
-                state = parse_state(_read_files(api, container_id), container.id)
+            state = parse_state(_read_files(api, container_id), container.id)
         if state is not None:
             cache.put(container_id, stamp, state)
         return state
@@ -73,7 +68,7 @@ class Beside:
         """Have the switch take in files; returns when it has.  Raises EngineFailed when it does not."""
         box = self._launcher.send(container, _image_of(container), files, deadline=deadline)
         patience = deadline.part(TAKE_IN_SECONDS)
-        while self._is_there(container, box, deadline):
+        while self.changed_at(container, box, deadline=deadline):
             if patience.remaining() <= 0:
                 raise EngineFailed(
                     f"{container.name} did not take in what was written", hint="it may be paused or stopping"
@@ -91,9 +86,10 @@ class Beside:
         """Drop from the cache what belongs to no container any more."""
         self._cache().keep_only(container.container_id for container in containers)
 
-    def _is_there(self, container: Container, path: str, deadline: Deadline) -> bool:
+    def changed_at(self, container: Container, path: str, *, deadline: Deadline) -> str:
+        """Return the time of a path's last change as the engine writes it; empty where there is no such path."""
         with self._connection.calling(f"looking into {container.name}", deadline=deadline) as api:
-            return bool(api.changed_at(container.container_id, path))
+            return api.changed_at(container.container_id, path)
 
     def _cache(self) -> StateCache:
         address = self._connection.discover().address.url

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
 import docker.errors
 
-from dev_postgres_mcp.errors import EngineFailed, EngineUnsupported, InitFailed
+from dev_postgres_mcp.errors import DevPostgresError, EngineFailed, EngineUnsupported, InitFailed
 from dev_postgres_mcp.model import Evidence
 from dev_postgres_mcp.parsing import new_id
 from dev_postgres_mcp.runtimes.base import Image, Role
@@ -16,7 +16,7 @@ from dev_postgres_mcp.runtimes.docker.container import ID_LABEL, LABEL, prepare_
 from dev_postgres_mcp.runtimes.docker.files import PGDATA, load_scripts
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Callable, Iterator, Mapping
 
     from dev_postgres_mcp.deadline import Deadline
     from dev_postgres_mcp.model import InitFile
@@ -26,6 +26,8 @@ if TYPE_CHECKING:
     from dev_postgres_mcp.runtimes.docker.launching import Launcher
 
 REPOSITORY = "dev-postgres-mcp"
+UNFINISHED = f"{REPOSITORY}/unfinished"
+"""The name of a copy of which nobody knows yet whether it is whole."""
 COMMIT_TIMEOUT = 600.0
 """Seconds; a gigabyte takes six."""
 _POLL_SECONDS = 0.02
@@ -73,29 +75,58 @@ class Builder:
             with self._connection.calling("removing an image", deadline=deadline.undoing()) as api:
                 api.remove_image(frozen)
 
-    def commit(self, container: str, labels: Mapping[str, str], *, deadline: Deadline) -> str:
-        """Commit a container under the name that its labels give, in one call; return the image's id.
+    def commit(
+        self,
+        container: str,
+        labels: Mapping[str, str],
+        *,
+        check: Callable[[], None] | None = None,
+        deadline: Deadline,
+    ) -> str:
+        """Commit a container under the name that its labels give; return the image's id.
 
-        What the container was is not the image's: its id is blanked.
+        With a `check` it has that name when the check has passed; else at once, in one call.  What the container
+        was is not the image's: its id is blanked.
         """
         ours = {ID_LABEL: "", **{LABEL + key: value for key, value in labels.items()}}
+        name = f"{REPOSITORY}/{labels['kind']}"
         with self._connection.calling(f"committing {container[:40]}", deadline=deadline) as api:
             api.timeout = max(0.1, min(COMMIT_TIMEOUT, deadline.remaining()))
             committed = api.commit(
                 container,
-                repository=f"{REPOSITORY}/{labels['kind']}",
+                repository=UNFINISHED if check else name,
                 tag=labels["key"],
+                # Whoever still runs in it stands still already, and not by the engine (shell/freeze.sh).
+                pause=False,
                 conf={"Labels": ours},
             )
             image_id = str(committed["Id"])
-            kept: Mapping[str, str] = api.inspect_image(image_id)["Config"].get("Labels") or {}
-            if any(kept.get(name, "") != value for name, value in ours.items()):
+        try:
+            self._check_labels(image_id, ours, deadline)
+            if check is not None:
+                check()
+        except BaseException:
+            # A sweep would find it, too.
+            with (
+                suppress(DevPostgresError),
+                self._connection.calling(f"removing image {image_id}", deadline=deadline.undoing()) as api,
+            ):
                 api.remove_image(image_id)
-                raise EngineUnsupported(
-                    "the engine commits images without the labels that they are to have (podman before 5 does so)",
-                    hint="use Docker or a newer podman for prepared images, snapshots and branches",
-                )
+            raise
+        if check is not None:
+            with self._connection.calling(f"naming image {image_id}", deadline=deadline) as api:
+                api.tag(image_id, name, labels["key"])
+                api.remove_image(f"{UNFINISHED}:{labels['key']}")
         return image_id
+
+    def _check_labels(self, image_id: str, labels: Mapping[str, str], deadline: Deadline) -> None:
+        with self._connection.calling(f"inspecting image {image_id}", deadline=deadline) as api:
+            kept: Mapping[str, str] = api.inspect_image(image_id)["Config"].get("Labels") or {}
+        if any(kept.get(name, "") != value for name, value in labels.items()):
+            raise EngineUnsupported(
+                "the engine commits images without the labels that they are to have (podman before 5 does so)",
+                hint="use Docker or a newer podman for prepared images, snapshots and branches",
+            )
 
     def check_engine(self, deadline: Deadline) -> None:
         """Raise EngineUnsupported for an engine of which it is known that `commit` would."""
@@ -109,11 +140,8 @@ class Builder:
                     hint="use Docker or podman 5 for prepared images, snapshots and branches",
                 )
 
-    def commit_aside(self, container: Container, *, deadline: Deadline) -> str:
-        """Commit without a name, in the labels of a branch that nobody has: a sweep would find it.
-
-        The engine alone pauses the source for that: were we to pause it, it would stay so when we are killed.
-        """
+    def commit_aside(self, container: Container, *, check: Callable[[], None], deadline: Deadline) -> str:
+        """Commit without a name, in the labels of a branch that nobody has: a sweep would find it."""
         labels = {
             "kind": "branch",
             "key": new_id(),
@@ -126,7 +154,7 @@ class Builder:
             "expires-at": "",
             "user": container.user,
         }
-        return self.commit(container.container_id, labels, deadline=deadline)
+        return self.commit(container.container_id, labels, check=check, deadline=deadline)
 
     @contextmanager
     def _aside(self, image: Image, *, with_init: bool = False, deadline: Deadline) -> Iterator[str]:

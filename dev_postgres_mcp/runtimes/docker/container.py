@@ -27,7 +27,7 @@ LABEL = "dev-postgres-mcp."
 ID_LABEL = f"{LABEL}id"
 USER_LABEL = f"{LABEL}user"
 KIND_LABEL = f"{LABEL}kind"
-CONTRACT = "2"
+CONTRACT = "3"
 """Changes when a spare of an older program could not be claimed by a newer one."""
 POSTGRES_PORT = 5432
 USER = "postgres"

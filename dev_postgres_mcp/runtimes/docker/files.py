@@ -31,6 +31,7 @@ PGDATA = f"{HOME}/data"
 SECRET = f"{HOME}/secret"
 """A tmpfs: what lies there is in no commit of the container."""
 SWITCH = f"{HOME}/switch.sh"
+FREEZE = f"{HOME}/freeze.sh"
 RECEIVE = f"{HOME}/receive.sh"
 PREPARE = f"{HOME}/prepare.sh"
 INIT = "/docker-entrypoint-initdb.d"
@@ -83,7 +84,7 @@ def parcel(instance_id: str, files: Mapping[str, bytes]) -> dict[str, bytes]:
 def load_scripts() -> Mapping[str, bytes]:
     """Return the scripts that run inside a container, as files for `pack`."""
     folder = files_of("dev_postgres_mcp.runtimes.docker").joinpath("shell")
-    names = (path.rpartition("/")[2] for path in (SWITCH, RECEIVE, PREPARE))
+    names = (path.rpartition("/")[2] for path in (SWITCH, FREEZE, RECEIVE, PREPARE))
     return {name: folder.joinpath(name).read_bytes() for name in names}
 
 

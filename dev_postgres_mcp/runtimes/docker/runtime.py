@@ -43,6 +43,7 @@ from dev_postgres_mcp.runtimes.docker.container import (
 )
 from dev_postgres_mcp.runtimes.docker.engine import CALL_TIMEOUT, EngineConnection
 from dev_postgres_mcp.runtimes.docker.files import RECEIVE
+from dev_postgres_mcp.runtimes.docker.freezing import Freezer
 from dev_postgres_mcp.runtimes.docker.images import find_image, pull_image
 from dev_postgres_mcp.runtimes.docker.launching import Launcher
 from dev_postgres_mcp.runtimes.docker.network import ensure_network
@@ -105,7 +106,11 @@ class DockerRuntime:
         self._launcher = Launcher(self._connection, self.remove)
         self._beside = Beside(self._connection, self._launcher, options.state_directory)
         self._store = ImageStore(
-            self._connection, self._launcher, options.state_directory, max_layers=options.max_layers
+            self._connection,
+            self._launcher,
+            Freezer(self._beside),
+            options.state_directory,
+            max_layers=options.max_layers,
         )
 
     def engine(self) -> Engine:
@@ -264,7 +269,7 @@ class DockerRuntime:
         return self._store.prepare(base, seed, init, progress=progress, deadline=deadline)
 
     def freeze(self, container: Container, freeze: Freeze, *, deadline: Deadline) -> StoredImage:
-        """Keep the cluster of a running container as an image, while its processes stand still."""
+        """Keep the cluster of a running container as an image, while its server stands still."""
         return self._store.freeze(container, freeze, deadline=deadline)
 
     def restore(self, container: Container, launch: Launch, *, deadline: Deadline) -> Container:

@@ -22,6 +22,8 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 RECORD, LEASE, SPARE, EXIT, PASSWORD = "record", "lease", "spare", "exit", "password"
+FROZEN = "frozen"
+"""There while the server stands still."""
 READY = "ready"
 """There once the superuser of a prepared cluster has its password."""
 USERNAME = "username"
@@ -71,6 +73,12 @@ def render_lease(lease: Lease) -> bytes:
 def render_spare(until: datetime) -> bytes:
     """Return the file that keeps a spare alive."""
     return f"{ceil(until.timestamp())}\n".encode()
+
+
+def render_freeze(key: str, seconds: float) -> dict[str, bytes]:
+    """Return the file that asks the server to stand still for so long, counted from now; 0 takes that back."""
+    until = ceil(datetime.now(UTC).timestamp() + seconds) if seconds else 0
+    return {f"freeze-{key}": f"{until}\n".encode()}
 
 
 def parse_state(output: bytes, instance_id: str) -> State | None:

@@ -15,7 +15,7 @@ import docker.errors
 from dev_postgres_mcp.errors import EngineFailed
 from dev_postgres_mcp.model import Limits, Progress
 from dev_postgres_mcp.runtimes.base import Container, Image, Kind, StoredImage
-from dev_postgres_mcp.runtimes.docker.building import REPOSITORY, Builder
+from dev_postgres_mcp.runtimes.docker.building import REPOSITORY, UNFINISHED, Builder
 from dev_postgres_mcp.runtimes.docker.container import (
     ID_LABEL,
     KIND_LABEL,
@@ -26,7 +26,7 @@ from dev_postgres_mcp.runtimes.docker.container import (
 )
 from dev_postgres_mcp.runtimes.docker.files import load_scripts
 from dev_postgres_mcp.runtimes.docker.images import read_image
-from dev_postgres_mcp.runtimes.docker.turns import freezer_lock, take_turn
+from dev_postgres_mcp.runtimes.docker.turns import take_turn
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -38,6 +38,7 @@ if TYPE_CHECKING:
     from dev_postgres_mcp.runtimes.docker.discovery import Api
     from dev_postgres_mcp.runtimes.docker.engine import EngineConnection
     from dev_postgres_mcp.runtimes.docker.files import ServerUser
+    from dev_postgres_mcp.runtimes.docker.freezing import Freezer
     from dev_postgres_mcp.runtimes.docker.launching import Launcher
 
 FORMAT = "1"
@@ -53,12 +54,14 @@ class ImageStore:
         self,
         connection: EngineConnection,
         launcher: Launcher,
+        freezer: Freezer,
         lock_directory: Path,
         *,
         max_layers: int = MAX_LAYERS,
     ) -> None:
-        """Work through `connection`; fill containers as `launcher` does."""
+        """Work through `connection`; fill containers as `launcher` does, and freeze servers by `freezer`."""
         self._connection = connection
+        self._freezer = freezer
         self._builder = Builder(connection, launcher)
         self._locks = lock_directory
         self._max_layers = max_layers
@@ -102,17 +105,18 @@ class ImageStore:
         return found
 
     def freeze(self, container: Container, freeze: Freeze, *, deadline: Deadline) -> StoredImage:
-        """Commit a running container; the engine pauses it meanwhile."""
+        """Commit a container while its server stands still; raises EngineFailed when it did not."""
         labels = _frozen_labels(container, freeze)
         with self._connection.calling(f"freezing {container.name}", deadline=deadline) as api:
             layers = api.inspect_image(container.image_id)["RootFS"]["Layers"]
         full = len(layers) >= self._max_layers
-        lock = freezer_lock(self._locks, container.container_id)
-        with take_turn(lock, deadline, f"looking into {container.name}"):
+        with self._freezer.freezing(container, deadline=deadline) as check:
             if full:
-                image_id = self._builder.commit_aside(container, deadline=deadline)
+                image_id = self._builder.commit_aside(container, check=check, deadline=deadline)
             else:
-                image_id = self._builder.commit(container.container_id, labels, deadline=deadline)
+                image_id = self._builder.commit(
+                    container.container_id, labels, check=check, deadline=deadline
+                )
         if full:
             with self._builder.carrying(container, image_id, deadline=deadline) as fresh:
                 image_id = self._builder.commit(fresh, labels, deadline=deadline)
@@ -204,7 +208,8 @@ def _read_stored(summary: Mapping[str, Any], size: int) -> StoredImage | None:
     tags = _real_tags(summary)
     try:
         end, key = labels[f"{LABEL}expires-at"], labels[f"{LABEL}key"]
-        if labels[ID_LABEL] or (tags and f"{REPOSITORY}/{labels[KIND_LABEL]}:{key}" not in tags):
+        named = f"{REPOSITORY}/{labels[KIND_LABEL]}:{key}" in tags
+        if labels[ID_LABEL] or (tags and not named and f"{UNFINISHED}:{key}" not in tags):
             return None
         return StoredImage(
             image=Image(
@@ -218,7 +223,7 @@ def _read_stored(summary: Mapping[str, Any], size: int) -> StoredImage | None:
             ),
             kind=Kind(labels[KIND_LABEL]),
             name=labels[f"{LABEL}name"],
-            key=key if tags else "",
+            key=key if named else "",
             created_at=read_moment(labels[f"{LABEL}created-at"]),
             expires_at=read_moment(end) if end else None,
             source=labels[f"{LABEL}source"],

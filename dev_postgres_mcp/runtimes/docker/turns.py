@@ -19,15 +19,6 @@ log = logging.getLogger(__name__)
 _LOOK_SECONDS = 0.2
 
 
-def freezer_lock(directory: Path, container_id: str) -> Path:
-    """Return the lock for whoever freezes a container, and for whoever starts a process in it.
-
-    The two must not meet: what is started into a container that is being frozen hangs, and with it each
-    inspection, which keeps the engine from thawing it (Engine 20.10 to 28).  Few files, so that none is removed.
-    """
-    return directory / "freezer" / f"{container_id[:2]}.lock"
-
-
 @contextmanager
 def take_turn(lock_file: Path, deadline: Deadline, doing: str) -> Iterator[None]:
     """Wait for the others on this machine; without a place for the lock there are no turns."""

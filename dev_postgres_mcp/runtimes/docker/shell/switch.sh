@@ -18,6 +18,8 @@
 #   state/lease   "EXPIRES IDLE": seconds since 1970, and without a client; 0: none
 #   state/spare   "EXPIRES": the end of a spare, which its pool moves on; nothing once there is a lease
 #   state/ready     there once the superuser has its password
+#   state/freeze-*  "UNTIL": somebody copies the cluster; the server stands still while one of them is not over
+#   state/frozen    there while it does
 #   state/exit    "CODE TIME OOM_KILLS" of a server that ended by itself; the lease goes on, so that it can be read
 #   secret/       on a tmpfs, so that no commit of a running container holds it
 set -u
@@ -102,7 +104,7 @@ is_ready() {
 }
 
 # Throw away what came along in an image: another one's state, and the locks of a server that no longer runs.
-# After a restart of the container its own state is kept.  No program is started for a prepared image, which has
+# After a restart of the container its own state is kept, and after a restore what it was when it was frozen.  No program is started for a prepared image, which has
 # none of that: somebody waits.
 clear_leftovers() {
     for found in "$HOME_DIR"/state "$HOME_DIR"/inbox-*; do
@@ -117,7 +119,7 @@ clear_leftovers() {
     printf '%s\n' "$id" >"$state/id"
     is_ready || sockets=${SOCKET%/*}
     set --
-    for found in "$state/exit" "$pid_file" "$sockets/${SOCKET##*/}" "$sockets/${SOCKET##*/}.lock"; do
+    for found in "$state/exit" "$state/frozen" "$state"/freeze-* "$pid_file" "$sockets/${SOCKET##*/}" "$sockets/${SOCKET##*/}.lock"; do
         [ ! -e "$found" ] || set -- "$@" "$found"
     done
     [ $# -eq 0 ] || rm -f "$@"
@@ -175,6 +177,9 @@ read_clock() {
     [ -n "$now" ] || now=$(date +%s)
 }
 
+# shellcheck source=SCRIPTDIR/freeze.sh
+. "${0%/*}/freeze.sh"
+
 sooner() {
     [ "$1" -ge "$left" ] || left=$1
 }
@@ -183,6 +188,12 @@ sooner() {
 look() {
     read_clock
     left=$TICK
+    freeze_or_thaw
+    if [ "$frozen" -gt 0 ]; then
+        # Who is over ends when the copy is whole.
+        sooner "$frozen"
+        return
+    fi
     for end in "$expires" "$hard_end"; do
         [ "$end" -eq 0 ] || sooner $((end - now))
     done
@@ -252,6 +263,7 @@ set_password() {
 # INT is a fast shutdown.  Until it has its pid file a server ignores that, as all that a shell starts in the
 # background does, and is ended by TERM.
 stop_server() {
+    [ ! -e "$state/frozen" ] || go_on
     tries=0
     while [ "$tries" -lt "$STOP_TRIES" ] && kill -INT "$server" 2>/dev/null; do
         pid=''
