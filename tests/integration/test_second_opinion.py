@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from dev_postgres_mcp.instances import build_spec
-from dev_postgres_mcp.runtimes.docker.container import THROWAWAY_SETTINGS
+from dev_postgres_mcp.runtimes.docker.container import SMALL_SETTINGS, THROWAWAY_SETTINGS
 from tests.integration.queries import dsn_of, rows
 
 if TYPE_CHECKING:
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
 pytestmark = pytest.mark.docker
 
+OURS = {**THROWAWAY_SETTINGS, **SMALL_SETTINGS}
 FOLLOW_FROM_OURS = {
     "shared_memory_size": "computed from max_connections and max_locks_per_transaction",
     "shared_memory_size_in_huge_pages": "the same in other units",
@@ -94,12 +95,12 @@ def test_only_the_settings_that_we_list_differ(theirs: str, ours: str) -> None:
     here, there = settings_of(ours), settings_of(theirs)
     assert set(here) == set(there)
     different = {name for name in here if here[name] != there[name]}
-    assert different == (set(THROWAWAY_SETTINGS) | set(FOLLOW_FROM_OURS)) & set(here)
+    assert different == (set(OURS) | set(FOLLOW_FROM_OURS)) & set(here)
 
 
 def test_the_settings_that_we_list_have_the_values_that_we_list(ours: str) -> None:
     here = settings_of(ours)
-    assert {name: here[name][0] for name in THROWAWAY_SETTINGS} == dict(THROWAWAY_SETTINGS)
+    assert {name: here[name][0] for name in OURS} == OURS
 
 
 def test_names_given_afterwards_make_no_difference(ours: str, create: Create) -> None:

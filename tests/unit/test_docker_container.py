@@ -51,6 +51,14 @@ def written(**changes: Any) -> dict[str, Any]:
     return create(some_launch(**changes))
 
 
+@pytest.mark.parametrize(("version", "small"), [("11", False), ("12", True), ("17", True), ("", True)])
+def test_a_server_is_told_to_keep_no_old_log_when_it_knows_how(version: str, small: bool) -> None:
+    image = replace(some_launch().image, version=version)
+    command = written(image=image)["command"]
+    assert "fsync=off" in command
+    assert ("wal_recycle=off" in command) == ("wal_init_zero=off" in command) == small
+
+
 def listed(arguments: dict[str, Any], **changes: Any) -> dict[str, Any]:
     summary = {
         "Id": "f" * 64,

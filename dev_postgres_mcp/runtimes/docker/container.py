@@ -40,6 +40,9 @@ THROWAWAY_SETTINGS: Mapping[str, str] = {
     "max_locks_per_transaction": "256",
 }
 """Speed over safety: what is in a throwaway server is lost with it anyway (PostgreSQL manual, 14.5)."""
+SMALL_SETTINGS: Mapping[str, str] = {"wal_recycle": "off", "wal_init_zero": "off"}
+"""No log is kept for later use: a snapshot would carry up to a gigabyte of it.  Known since PostgreSQL 12."""
+_SMALL_SINCE = 12
 _OTHER_PROCESSES = 100
 """Processes beyond the clients' backends: background workers, parallel workers, psql, scripts."""
 _TMPFS = "size=1m,mode=1777"
@@ -60,7 +63,7 @@ def create_arguments(api: Api, launch: Launch, place: Place) -> dict[str, Any]:
 
     Raises ImageUnsuitable for an image whose volumes would hide what is put in.
     """
-    settings = {**THROWAWAY_SETTINGS, **launch.settings}
+    settings = {**_throwaway_settings(launch.image), **launch.settings}
     now = datetime.now(UTC)
     ready_by = now + timedelta(seconds=launch.patience)
     kind, entrypoint = ("prepared", ()) if launch.image.prepared else ("fresh", launch.image.entrypoint)
@@ -109,11 +112,16 @@ def prepare_arguments(
         **_shared_arguments(base, with_init=with_init),
         "name": Role.PREPARING.name_for(key),
         "entrypoint": ["/bin/sh", PREPARE],
-        "command": [*base.entrypoint, *_server_command(THROWAWAY_SETTINGS)],
+        "command": [*base.entrypoint, *_server_command(_throwaway_settings(base))],
         "environment": _environment(Bootstrap(database=USER, username=USER)),
         "labels": {LABEL + key: value for key, value in labels.items()},
         "host_config": api.create_host_config(**_shared_host_config(base), network_mode="none"),
     }
+
+
+def _throwaway_settings(image: Image) -> Mapping[str, str]:
+    old = image.version.isdigit() and int(image.version) < _SMALL_SINCE
+    return THROWAWAY_SETTINGS if old else {**THROWAWAY_SETTINGS, **SMALL_SETTINGS}
 
 
 def _server_command(settings: Mapping[str, str]) -> list[str]:
