@@ -51,7 +51,7 @@ def written(**changes: Any) -> dict[str, Any]:
     return create(some_launch(**changes))
 
 
-@pytest.mark.parametrize(("version", "small"), [("11", False), ("12", True), ("17", True), ("", True)])
+@pytest.mark.parametrize("version, small", [("11", False), ("12", True), ("17", True), ("", True)])
 def test_a_server_is_told_to_keep_no_old_log_when_it_knows_how(version: str, small: bool) -> None:
     image = replace(some_launch().image, version=version)
     command = written(image=image)["command"]

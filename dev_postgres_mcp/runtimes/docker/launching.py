@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from contextlib import contextmanager, suppress
 from http import HTTPStatus
+from itertools import cycle
 from typing import TYPE_CHECKING, Any, Protocol
 
 import docker.errors
@@ -47,6 +48,8 @@ LATE_CREATE_SECONDS = 2.0
 """How long after a lost reply a container may still appear."""
 PASSWORD_SECONDS = 5.0
 _LOOK_SECONDS = 0.003
+_LOOKS = 9
+"""For the good news before one for the bad."""
 _POLL_SECONDS = 0.1
 
 
@@ -164,11 +167,10 @@ class Launcher:
         Whether the server is ready is for others to judge, also when that takes too long or has failed.
         """
         with self._connection.calling(f"looking beside {container.name}") as api:
-            while patience.remaining() > 0 and not patience.cancelled:
-                if any(
-                    api.changed_at(container.container_id, f"{STATE_DIRECTORY}/{name}")
-                    for name in (READY, EXIT)
-                ):
+            for name in cycle((*[READY] * _LOOKS, EXIT)):
+                if patience.remaining() <= 0 or patience.cancelled:
+                    return
+                if api.changed_at(container.container_id, f"{STATE_DIRECTORY}/{name}"):
                     return
                 patience.sleep(_LOOK_SECONDS)
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
@@ -47,6 +46,7 @@ from dev_postgres_mcp.runtimes.docker.freezing import Freezer
 from dev_postgres_mcp.runtimes.docker.images import find_image, pull_image
 from dev_postgres_mcp.runtimes.docker.launching import Launcher
 from dev_postgres_mcp.runtimes.docker.network import ensure_network
+from dev_postgres_mcp.runtimes.docker.restoring import Restorer
 from dev_postgres_mcp.runtimes.docker.state import (
     LEASE,
     SPARE,
@@ -68,12 +68,6 @@ if TYPE_CHECKING:
     from dev_postgres_mcp.runtimes.docker.contexts import Address, DockerEnvironment
     from dev_postgres_mcp.runtimes.docker.discovery import Api
 
-log = logging.getLogger(__name__)
-
-FINISH_SECONDS = 30.0
-"""For the end of an old container and the start of the one that takes its place; usual is half a second."""
-STOP_SECONDS = 2.0
-"""For a server to tell its clients and stop; usual is a tenth."""
 _LOOPBACK = "127.0.0.1"
 _POLL_SECONDS = 0.02
 
@@ -105,6 +99,7 @@ class DockerRuntime:
         self._ports = PortRange(options.ports)
         self._launcher = Launcher(self._connection, self.remove)
         self._beside = Beside(self._connection, self._launcher, options.state_directory)
+        self._restorer = Restorer(self._connection, self._launcher, self.inspect, self.remove)
         self._store = ImageStore(
             self._connection,
             self._launcher,
@@ -273,38 +268,14 @@ class DockerRuntime:
         return self._store.freeze(container, freeze, deadline=deadline)
 
     def restore(self, container: Container, launch: Launch, *, deadline: Deadline) -> Container:
-        """Put what `launch` says in the place of a container: same id, same port.
-
-        The new one is whole before the old one goes, so that whoever dies in the middle leaves one of them.
-        """
+        """Put what `launch` says in the place of a container: same id, same port."""
         place = replace(self._place(deadline), port=container.endpoint.port)
         launch = replace(launch, role=Role.RESTORING)
-        # Later than that a sweep takes it for broken off.
-        deadline = deadline.part(launch.patience, undoable=True)
-        with self._launcher.making(launch, place, deadline=deadline):
-            standby = self.inspect(launch.role.name_for(container.id), deadline=deadline)
-        # From here on nothing is undone and nobody can cancel: the new one is brought up, or `finish_restore` is
-        # left to do it.
-        finishing = Deadline(FINISH_SECONDS)
-        restored = None
-        if self._end(container, finishing):
-            restored = self.finish_restore(standby, deadline=finishing)
-        else:
-            self.remove(standby.container_id, deadline=finishing)
-        if restored is None:
-            raise InstanceNotFound(f"{container.id} was dropped while it was being restored")
-        return restored
+        return self._restorer.restore(container, launch, place, deadline=deadline)
 
     def finish_restore(self, container: Container, *, deadline: Deadline) -> Container | None:
         """Bring up what a dead restorer left; None when somebody else did."""
-        try:
-            with self._connection.calling(f"starting {container.name}", deadline=deadline) as api:
-                if not container.running:
-                    api.start(container.container_id)
-                api.rename(container.name, Role.INSTANCE.name_for(container.id))
-        except InstanceNotFound:
-            return None
-        return self.inspect(container.container_id, deadline=deadline)
+        return self._restorer.finish(container, deadline=deadline)
 
     def images(self, *, deadline: Deadline | None = None) -> tuple[StoredImage, ...]:
         """Return every image that we made, oldest first."""
@@ -351,26 +322,6 @@ class DockerRuntime:
             for container in self.list(deadline=deadline)
             if container.running or container.role is Role.RESTORING
         }
-
-    def _end(self, container: Container, deadline: Deadline) -> bool:
-        """Stop a server so that its clients hear of it (57P01), then remove its container; False when it was gone."""
-        patience = deadline.part(STOP_SECONDS)
-        try:
-            with self._connection.calling(f"stopping {container.name}", deadline=deadline) as api:
-                api.kill(container.container_id, "INT")
-        except InstanceNotFound:
-            return False
-        except EngineFailed:
-            log.debug("%s does not run any more", container.name)
-        try:
-            with self._connection.calling(f"stopping {container.name}", deadline=deadline) as api:
-                while patience.remaining() > 0:
-                    api.inspect_container(container.container_id)
-                    patience.sleep(_POLL_SECONDS)
-        except InstanceNotFound:
-            log.debug("%s has ended", container.name)
-        self.remove(container.container_id, deadline=deadline)
-        return True
 
     def _bind_host(self, address: Address) -> str:
         """Return where the engine publishes; raises EngineUnsupported for another machine without `publish_host`."""
