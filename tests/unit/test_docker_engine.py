@@ -30,7 +30,6 @@ from dev_postgres_mcp.errors import (
 from dev_postgres_mcp.runtimes.docker import DockerEnvironment, DockerOptions, DockerRuntime
 from dev_postgres_mcp.runtimes.docker.contexts import Address
 from dev_postgres_mcp.runtimes.docker.discovery import find_engine
-from dev_postgres_mcp.runtimes.docker.runtime import _reachable_host
 from tests.helpers.engines import HANG, HANG_UP, ScriptedEngine
 from tests.helpers.stages import some_launch
 
@@ -304,12 +303,12 @@ def test_a_remote_engine_needs_an_address_to_publish_on(folder: Path, url: str) 
 )
 def test_an_engine_of_this_machine_publishes_on_loopback(folder: Path, url: str) -> None:
     address = Address(url=url, source="x")
-    assert runtime_at(url, folder)._bind_host(address) == _reachable_host(address) == "127.0.0.1"
+    assert runtime_at(url, folder)._bind_host(address) == address.host == "127.0.0.1"
 
 
 @pytest.mark.parametrize("url", ["tcp://192.0.2.7:2375", "ssh://me@192.0.2.7"])
 def test_a_remote_engine_is_read_without_an_address_to_publish_on(url: str) -> None:
-    assert _reachable_host(Address(url=url, source="x")) == "192.0.2.7"
+    assert Address(url=url, source="x").host == "192.0.2.7"
 
 
 def test_a_password_in_an_address_is_in_no_message() -> None:

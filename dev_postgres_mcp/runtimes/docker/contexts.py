@@ -10,11 +10,13 @@ import hashlib
 import json
 from dataclasses import dataclass
 from pathlib import Path
+from urllib.parse import urlsplit
 
 from dev_postgres_mcp.errors import EngineNotFound
 from dev_postgres_mcp.parsing import hide_userinfo
 
 DEFAULT_CONTEXT = "default"
+LOOPBACK = "127.0.0.1"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -60,6 +62,20 @@ class Address:
     def socket(self) -> Path | None:
         """Return the path of a unix socket, None for other transports."""
         return Path(self.url.removeprefix("unix://")) if self.url.startswith("unix://") else None
+
+    @property
+    def host(self) -> str:
+        """Return the host under which we reach what the engine publishes: a remote engine's loopback is its own."""
+        parts = urlsplit(self.url)
+        if parts.scheme not in {"tcp", "http", "https", "ssh"}:
+            return LOOPBACK
+        host = parts.hostname or LOOPBACK
+        return LOOPBACK if host in {"localhost", "::1"} or host.startswith("127.") else host
+
+    @property
+    def cli_options(self) -> tuple[str, ...]:
+        """Return the options with which the `docker` command reaches the same engine."""
+        return ("--context", self.context) if self.context else ("--host", self.url)
 
     def __str__(self) -> str:
         """Show where and why, without a password that stands in the URL."""

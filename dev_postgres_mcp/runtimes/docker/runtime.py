@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
-from urllib.parse import urlsplit
 
 import docker.errors
 
@@ -40,6 +39,7 @@ from dev_postgres_mcp.runtimes.docker.container import (
     read_details,
     read_summary,
 )
+from dev_postgres_mcp.runtimes.docker.contexts import LOOPBACK
 from dev_postgres_mcp.runtimes.docker.engine import CALL_TIMEOUT, EngineConnection
 from dev_postgres_mcp.runtimes.docker.files import RECEIVE
 from dev_postgres_mcp.runtimes.docker.freezing import Freezer
@@ -68,7 +68,6 @@ if TYPE_CHECKING:
     from dev_postgres_mcp.runtimes.docker.contexts import Address, DockerEnvironment
     from dev_postgres_mcp.runtimes.docker.discovery import Api
 
-_LOOPBACK = "127.0.0.1"
 _POLL_SECONDS = 0.02
 
 
@@ -156,7 +155,7 @@ class DockerRuntime:
 
     def list(self, *, deadline: Deadline | None = None) -> tuple[Container, ...]:
         """Return everything of ours in every role, oldest first."""
-        host = _reachable_host(self._connection.discover(deadline).address)
+        host = self._connection.discover(deadline).address.host
         with self._connection.calling("listing containers", deadline=deadline) as api:
             summaries = api.containers(all=True, filters={"label": ID_LABEL})
         ours = [container for summary in summaries if (container := read_summary(summary, host))]
@@ -164,7 +163,7 @@ class DockerRuntime:
 
     def inspect(self, container_id: str, *, deadline: Deadline | None = None) -> Container:
         """Return one container with its evidence."""
-        host = _reachable_host(self._connection.discover(deadline).address)
+        host = self._connection.discover(deadline).address.host
         with self._connection.calling(f"inspecting container {container_id[:12]}", deadline=deadline) as api:
             details = self._of(container_id, api.inspect_container)
         container = read_details(details, host)
@@ -296,10 +295,10 @@ class DockerRuntime:
     def psql(self, container_id: str, conninfo: Conninfo) -> PsqlCommand:
         """Return how to run the container's own psql over TCP, through the `docker` command."""
         address = self._connection.discover().address
-        variables = conninfo.environment() | {"PGHOST": _LOOPBACK, "PGPORT": str(POSTGRES_PORT)}
+        variables = conninfo.environment() | {"PGHOST": LOOPBACK, "PGPORT": str(POSTGRES_PORT)}
         del variables["DATABASE_URL"]
         names = tuple(part for name in variables for part in ("--env", name))
-        engine = ("docker", *_cli_options(address), "exec", "--interactive")
+        engine = ("docker", *address.cli_options, "exec", "--interactive")
         rest = (*names, container_id, "psql")
         return PsqlCommand(argv=(*engine, *rest), tty_argv=(*engine, "--tty", *rest), environment=variables)
 
@@ -310,7 +309,7 @@ class DockerRuntime:
     def _place(self, deadline: Deadline) -> Place:
         """Return where containers go, the port left open."""
         address = self._connection.discover(deadline).address
-        bind_host, host = self._bind_host(address), _reachable_host(address)
+        bind_host, host = self._bind_host(address), address.host
         lock_file = self._options.state_directory / "network.lock"
         network_id = ensure_network(self._connection, lock_file, deadline=deadline)
         return Place(bind_host=bind_host, host=host, port=0, network_id=network_id)
@@ -325,8 +324,8 @@ class DockerRuntime:
 
     def _bind_host(self, address: Address) -> str:
         """Return where the engine publishes; raises EngineUnsupported for another machine without `publish_host`."""
-        if _reachable_host(address) == _LOOPBACK:
-            return _LOOPBACK
+        if address.host == LOOPBACK:
+            return LOOPBACK
         if not self._options.publish_host:
             raise EngineUnsupported(
                 f"{address} is another machine, whose 127.0.0.1 cannot be reached from here",
@@ -342,14 +341,6 @@ class DockerRuntime:
             raise InstanceNotFound(f"container {container_id[:12]} is gone") from exc
 
 
-def _reachable_host(address: Address) -> str:
-    """Return the host under which we reach what the engine publishes: a remote engine's loopback is its own."""
-    if urlsplit(address.url).scheme not in {"tcp", "http", "https", "ssh"}:
-        return _LOOPBACK
-    host = urlsplit(address.url).hostname or _LOOPBACK
-    return _LOOPBACK if host in {"localhost", "::1"} or host.startswith("127.") else host
-
-
 def _wait_removed(api: Api, container_id: str, deadline: Deadline) -> None:
     while True:
         try:
@@ -358,7 +349,3 @@ def _wait_removed(api: Api, container_id: str, deadline: Deadline) -> None:
             return
         deadline.check(f"waiting for the removal of container {container_id[:12]}")
         deadline.sleep(_POLL_SECONDS)
-
-
-def _cli_options(address: Address) -> tuple[str, ...]:
-    return ("--context", address.context) if address.context else ("--host", address.url)
