@@ -2,19 +2,16 @@
 
 Argument > environment (`DEV_POSTGRES_MCP_*`) > env file > YAML file > default.  An unknown key and a named
 file that is missing are errors.  A `.env` is read only when it is named: a checkout that somebody else wrote
-must not choose the engine on which we start things.
+must not choose the engine on which we start things.  The libraries that read files are loaded with the first file.
 """
 
 from __future__ import annotations
 
-import difflib
 import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import yaml
-from dotenv import dotenv_values
 from platformdirs import user_config_path
 from pydantic import SecretStr, ValidationError
 
@@ -92,6 +89,8 @@ def _check_keys(layer: Mapping[str, object], origin: str) -> None:
 
 
 def _unknown(key: str, where: str, known: list[str]) -> InvalidConfiguration:
+    import difflib
+
     close = difflib.get_close_matches(key, known, n=1)
     hint = f"did you mean {close[0]}?" if close else "`dev-postgres-mcp config show` lists the settings"
     return InvalidConfiguration(f"unknown setting {key} in {where}", hint=hint)
@@ -99,7 +98,7 @@ def _unknown(key: str, where: str, known: list[str]) -> InvalidConfiguration:
 
 def _validate(values: Mapping[str, object], origins: Mapping[str, str]) -> Settings:
     try:
-        return Settings(**values)  # type: ignore[arg-type]  # pydantic judges the values
+        return Settings.model_validate(values)
     except InvalidInput as exc:
         raise InvalidConfiguration(exc.message, hint=exc.hint) from exc
     except ValidationError as exc:
@@ -114,6 +113,8 @@ def _validate(values: Mapping[str, object], origins: Mapping[str, str]) -> Setti
 
 
 def _read_yaml(path: Path) -> dict[str, object]:
+    import yaml
+
     try:
         content = yaml.safe_load(path.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError) as exc:
@@ -133,6 +134,8 @@ def _read_yaml(path: Path) -> dict[str, object]:
 
 
 def _read_env_file(path: Path) -> dict[str, str | None]:
+    from dotenv import dotenv_values
+
     try:
         with path.open(encoding="utf-8") as stream:
             return dotenv_values(stream=stream, interpolate=False)

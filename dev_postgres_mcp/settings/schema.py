@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
-from pydantic import BeforeValidator, Field, PlainSerializer, SecretStr
-from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PlainSerializer, SecretStr
 
 from dev_postgres_mcp.errors import InvalidInput
 from dev_postgres_mcp.model import DEFAULT_VERSION
@@ -55,10 +54,10 @@ Duration = Annotated[
 Seconds = Annotated[float, Field(gt=0, le=86_400)]
 
 
-class Settings(BaseSettings):
+class Settings(BaseModel):
     """What can be configured.  Sizes in bytes (texts such as `512m` are read), durations in seconds."""
 
-    model_config = SettingsConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid")
 
     version: Annotated[str, _parsed(parse_version)] = Field(
         DEFAULT_VERSION, description="PostgreSQL major version when none is asked for."
@@ -112,18 +111,6 @@ class Settings(BaseSettings):
         "warning", description="Least level of logs."
     )
     log_format: Literal["text", "json"] = Field("text", description="Form of logs on stderr.")
-
-    @classmethod
-    def settings_customise_sources(
-        cls,
-        settings_cls: type[BaseSettings],  # noqa: ARG003 - the base class's signature
-        init_settings: PydanticBaseSettingsSource,
-        env_settings: PydanticBaseSettingsSource,  # noqa: ARG003
-        dotenv_settings: PydanticBaseSettingsSource,  # noqa: ARG003
-        file_secret_settings: PydanticBaseSettingsSource,  # noqa: ARG003
-    ) -> tuple[PydanticBaseSettingsSource, ...]:
-        """Take arguments only: `load_settings` merges the layers, to know where each value came from."""
-        return (init_settings,)
 
     @property
     def port_range(self) -> range:

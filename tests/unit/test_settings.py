@@ -44,6 +44,11 @@ def test_without_a_word_the_defaults_are_those_of_the_design() -> None:
     assert set(loaded.origins) == set(Settings.model_fields)
 
 
+def test_every_default_would_be_taken_as_a_value_too() -> None:
+    defaults = load_settings().settings
+    assert load_settings(defaults.model_dump()).settings == defaults
+
+
 def test_each_layer_beats_the_ones_below_it(
     monkeypatch: pytest.MonkeyPatch, write: Callable[[str, str], Path]
 ) -> None:
