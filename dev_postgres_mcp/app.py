@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from contextlib import suppress
 from dataclasses import dataclass, replace
+from functools import cached_property
 from hashlib import sha256
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -18,14 +19,13 @@ from dev_postgres_mcp.instances.pool import Keeper, PoolRules, WarmPool
 from dev_postgres_mcp.instances.quota import Quota
 from dev_postgres_mcp.instances.snapshots import Snapshots
 from dev_postgres_mcp.instances.sweeping import Sweeper, sweep_quietly
-from dev_postgres_mcp.instances.trials import Trials
 from dev_postgres_mcp.model import Limits, Owner, Secret
 from dev_postgres_mcp.runtimes.docker import DockerEnvironment, DockerOptions, DockerRuntime
 from dev_postgres_mcp.settings import read_surroundings
-from dev_postgres_mcp.sql.client import PsycopgSql
-from dev_postgres_mcp.sql.script_client import PsycopgScriptSql
+from dev_postgres_mcp.sql.on_demand import SqlOnDemand
 
 if TYPE_CHECKING:
+    from dev_postgres_mcp.instances.trials import Trials
     from dev_postgres_mcp.runtimes.base import Runtime
     from dev_postgres_mcp.settings import Settings, Surroundings
     from dev_postgres_mcp.sql.base import Sql
@@ -41,7 +41,6 @@ class App:
 
     manager: InstanceManager
     snapshots: Snapshots
-    trials: Trials
     images: PreparedImages
     pool: WarmPool
     sweeper: Sweeper
@@ -50,7 +49,16 @@ class App:
     defaults: Defaults
     quota: Quota
     settings: Settings
+    script_sql: ScriptSql | None = None
     swept_file: Path | None = None
+
+    @cached_property
+    def trials(self) -> Trials:
+        """Where migrations and commands are tried; loaded on first use, which few commands make."""
+        from dev_postgres_mcp.instances.trials import Trials
+        from dev_postgres_mcp.sql.script_client import PsycopgScriptSql
+
+        return Trials(self.manager, self.snapshots, self.script_sql or PsycopgScriptSql())
 
     def diagnose(self) -> tuple[Finding, ...]:
         """Look at what a create with the defaults would meet."""
@@ -88,7 +96,7 @@ def build_app(settings: Settings, *, session: str, program: str) -> App:
         cwd=surroundings.cwd,
         process=f"{surroundings.host}:{surroundings.pid} {program}",
     )
-    app = assemble_app(settings, runtime=runtime, sql=PsycopgSql(), owner=owner)
+    app = assemble_app(settings, runtime=runtime, sql=SqlOnDemand(), owner=owner)
     return replace(app, swept_file=surroundings.state_directory / _swept_name(settings, surroundings))
 
 
@@ -125,7 +133,6 @@ def assemble_app(
     return App(
         manager=manager,
         snapshots=snapshots,
-        trials=Trials(manager, snapshots, script_sql or PsycopgScriptSql()),
         images=PreparedImages(runtime, policy, creator=creator),
         pool=pool,
         sweeper=sweeper,
@@ -134,6 +141,7 @@ def assemble_app(
         defaults=defaults,
         quota=quota,
         settings=settings,
+        script_sql=script_sql,
     )
 
 

@@ -43,5 +43,9 @@ def test_the_command_line_starts_without_engine_server_and_database_libraries() 
     assert loaded_by("dev_postgres_mcp.cli.main") & {"docker", "mcp", "psycopg"} == set()
 
 
-def test_settings_load_no_engine_server_and_database_libraries() -> None:
-    assert loaded_by("dev_postgres_mcp.settings") & {"docker", "mcp", "psycopg"} == set()
+def test_settings_load_no_engine_server_and_database_libraries_and_none_for_files_that_nobody_named() -> None:
+    assert loaded_by("dev_postgres_mcp.settings") & {"docker", "mcp", "psycopg", "yaml", "dotenv"} == set()
+
+
+def test_the_program_is_put_together_without_the_database_library() -> None:
+    assert loaded_by("dev_postgres_mcp.app") & {"mcp", "psycopg"} == set()
