@@ -8,7 +8,6 @@ import unicodedata
 from typing import TYPE_CHECKING
 
 from dev_postgres_mcp.errors import InvalidInput
-from dev_postgres_mcp.model import SUPPORTED_VERSIONS
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -65,6 +64,8 @@ def new_password() -> str:
 
 def parse_version(text: str) -> str:
     """Return a supported major version."""
+    from dev_postgres_mcp.model import SUPPORTED_VERSIONS
+
     if text not in SUPPORTED_VERSIONS:
         known = ", ".join(SUPPORTED_VERSIONS)
         raise InvalidInput(

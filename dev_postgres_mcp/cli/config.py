@@ -4,21 +4,12 @@ from __future__ import annotations
 
 import typer
 
+from dev_postgres_mcp.cli.groups import make_group
 from dev_postgres_mcp.cli.invocation import invocation_of
 from dev_postgres_mcp.cli.options import FormatOption, OutputFormat, QuietOption
 from dev_postgres_mcp.cli.render import show_json, show_table
 
-config_app = typer.Typer(
-    help="Show the configuration.",
-    no_args_is_help=True,
-    rich_markup_mode=None,
-    context_settings={"help_option_names": ["-h", "--help"]},
-)
-
-
-@config_app.callback()
-def config() -> None:
-    """Show the configuration."""
+config_app = make_group()
 
 
 @config_app.command(
@@ -32,7 +23,7 @@ def show(
     context: typer.Context, *, form: FormatOption = OutputFormat.TABLE, quiet: QuietOption = False
 ) -> None:
     """Show the effective value of each setting and where it came from; secrets as ***."""
-    from dev_postgres_mcp.views import view_settings
+    from dev_postgres_mcp.views.instances import view_settings
 
     loaded = invocation_of(context).load()
     view = view_settings(loaded.shown(), loaded.origins)

@@ -96,7 +96,7 @@ def create(
 ) -> None:
     """Create a server and wait until it accepts logins."""
     from dev_postgres_mcp.instances import build_spec
-    from dev_postgres_mcp.views import view_instance
+    from dev_postgres_mcp.views.instances import view_instance
 
     with invocation_of(context).app("postgres create") as app:
         spec = build_spec(

@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import typer
 
-from dev_postgres_mcp.cli.exits import FAILURE
 from dev_postgres_mcp.cli.invocation import invocation_of
 from dev_postgres_mcp.cli.options import FormatOption, OutputFormat, QuietOption
-from dev_postgres_mcp.cli.render import show_json, show_table, talk
 
 DOCTOR_EXAMPLES = "\b\nExamples:\n  dev-postgres-mcp doctor\n  dev-postgres-mcp doctor --format json"
 
@@ -16,9 +14,10 @@ def doctor(
     context: typer.Context, *, form: FormatOption = OutputFormat.TABLE, quiet: QuietOption = False
 ) -> None:
     """Look at engine, image, ports and memory.  Exit code 4 without an engine, 1 with another error."""
-    from dev_postgres_mcp.cli.exits import exit_code
+    from dev_postgres_mcp.cli.exits import FAILURE, exit_code
+    from dev_postgres_mcp.cli.render import show_json, show_table, talk
     from dev_postgres_mcp.errors import EngineUnavailable
-    from dev_postgres_mcp.views import view_findings
+    from dev_postgres_mcp.views.instances import view_findings
 
     with invocation_of(context).app("doctor") as app:
         view = view_findings(app.diagnose())

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from dev_postgres_mcp.cli.groups import make_group
 from dev_postgres_mcp.cli.invocation import invocation_of
 from dev_postgres_mcp.cli.options import FormatOption, OutputFormat, QuietOption
 from dev_postgres_mcp.cli.progress import ProgressTalk
@@ -17,12 +18,7 @@ if TYPE_CHECKING:
     from dev_postgres_mcp.deadline import Deadline
     from dev_postgres_mcp.model import PreparedImage
 
-images_app = typer.Typer(
-    help="Prepare images, so that instances start in a fraction of a second.",
-    no_args_is_help=True,
-    rich_markup_mode=None,
-    context_settings={"help_option_names": ["-h", "--help"]},
-)
+images_app = make_group()
 
 
 @images_app.command("list", epilog="\b\nExample:\n  dev-postgres-mcp image list")
@@ -30,7 +26,7 @@ def list_(
     context: typer.Context, *, form: FormatOption = OutputFormat.TABLE, quiet: QuietOption = False
 ) -> None:
     """List prepared images and seeds."""
-    from dev_postgres_mcp.views import view_prepared
+    from dev_postgres_mcp.views.upkeep import view_prepared
 
     with invocation_of(context).app("image list") as app:
         view = view_prepared(app.images.list())
@@ -61,7 +57,7 @@ def prepare(
     """Make a prepared image ahead of time, or a seed: an image with data in it."""
     from dev_postgres_mcp.instances import build_spec
     from dev_postgres_mcp.parsing import check_seed
-    from dev_postgres_mcp.views import view_prepared
+    from dev_postgres_mcp.views.upkeep import view_prepared
 
     with invocation_of(context).app("image prepare") as app:
         spec = build_spec(app.defaults, version=version, image=image, init=init)
@@ -88,7 +84,7 @@ def prune(
     quiet: QuietOption = False,
 ) -> None:
     """Remove prepared images whose base has changed.  What an instance stands on stays."""
-    from dev_postgres_mcp.views import view_prepared
+    from dev_postgres_mcp.views.upkeep import view_prepared
 
     with invocation_of(context).app("image prune") as app:
         view = view_prepared(app.images.prune(everything=all_))

@@ -9,18 +9,13 @@ from typing import Annotated
 import typer
 
 from dev_postgres_mcp import __version__
-from dev_postgres_mcp.cli.config import config_app
 from dev_postgres_mcp.cli.doctor import DOCTOR_EXAMPLES, doctor
 from dev_postgres_mcp.cli.exits import exit_code
-from dev_postgres_mcp.cli.images import images_app
+from dev_postgres_mcp.cli.groups import hang_later
 from dev_postgres_mcp.cli.invocation import Invocation
-from dev_postgres_mcp.cli.mcp import mcp_app
 from dev_postgres_mcp.cli.options import FormatOption, OutputFormat, QuietOption
-from dev_postgres_mcp.cli.postgres import postgres_app
-from dev_postgres_mcp.cli.render import show_version, talk
 from dev_postgres_mcp.cli.signals import ignore_signals
 from dev_postgres_mcp.errors import DevPostgresError
-from dev_postgres_mcp.parsing import parse_pairs
 
 EPILOG = """\b
 Examples:
@@ -51,21 +46,55 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-app.add_typer(postgres_app, name="postgres")
-app.add_typer(images_app, name="image")
-app.add_typer(mcp_app, name="mcp")
-app.add_typer(config_app, name="config")
+
+
 app.command("doctor", epilog=DOCTOR_EXAMPLES)(doctor)
+
+
+@hang_later(app, "postgres")
+def _postgres() -> typer.Typer:
+    """Create, list, inspect and drop throwaway PostgreSQL servers."""
+    from dev_postgres_mcp.cli.postgres import postgres_app
+
+    return postgres_app
+
+
+@hang_later(app, "image")
+def _image() -> typer.Typer:
+    """Prepare images, so that instances start in a fraction of a second."""
+    from dev_postgres_mcp.cli.images import images_app
+
+    return images_app
+
+
+@hang_later(app, "mcp")
+def _mcp() -> typer.Typer:
+    """Serve MCP, and print the configuration of MCP clients."""
+    from dev_postgres_mcp.cli.mcp import mcp_app
+
+    return mcp_app
+
+
+@hang_later(app, "config")
+def _config() -> typer.Typer:
+    """Show the configuration."""
+    from dev_postgres_mcp.cli.config import config_app
+
+    return config_app
 
 
 @app.command("version", epilog="\b\nExample:\n  dev-postgres-mcp version --format json")
 def version(*, form: FormatOption = OutputFormat.TABLE, quiet: QuietOption = False) -> None:
     """Show the version of this program."""
+    from dev_postgres_mcp.cli.render import show_version
+
     show_version(__version__, form, quiet=quiet)
 
 
 def _print_version(*, wanted: bool) -> None:
     if wanted:
+        from dev_postgres_mcp.cli.render import show_version
+
         show_version(__version__, OutputFormat.TABLE, quiet=False)
         raise typer.Exit
 
@@ -95,6 +124,8 @@ def root(
     ] = False,
 ) -> None:
     """A throwaway PostgreSQL for every agent, shell and test run."""
+    from dev_postgres_mcp.parsing import parse_pairs
+
     flags = {"docker_host": docker_host, "ports": ports, "log_level": log_level, "log_format": log_format}
     given: dict[str, object] = {name: value for name, value in flags.items() if value is not None}
     invocation = Invocation(
@@ -109,6 +140,8 @@ def main() -> None:
     try:
         app(prog_name="dev-postgres-mcp")
     except DevPostgresError as exc:
+        from dev_postgres_mcp.cli.render import talk
+
         talk(f"error: {exc.explain()}")
         sys.exit(exit_code(exc))
     finally:

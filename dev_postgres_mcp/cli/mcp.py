@@ -10,16 +10,12 @@ from typing import Annotated
 import typer
 
 from dev_postgres_mcp.cli.clients import Client, render_snippet
+from dev_postgres_mcp.cli.groups import make_group
 from dev_postgres_mcp.cli.invocation import invocation_of
 from dev_postgres_mcp.cli.options import FormatOption, OutputFormat, QuietOption
 from dev_postgres_mcp.cli.render import show_pairs, show_text, talk
 
-mcp_app = typer.Typer(
-    help="Serve MCP, and print the configuration of MCP clients.",
-    no_args_is_help=True,
-    rich_markup_mode=None,
-    context_settings={"help_option_names": ["-h", "--help"]},
-)
+mcp_app = make_group()
 
 
 class OnExit(StrEnum):

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from dev_postgres_mcp.cli.groups import make_group
 from dev_postgres_mcp.cli.invocation import invocation_of
 from dev_postgres_mcp.cli.options import FormatOption, OutputFormat, QuietOption
 from dev_postgres_mcp.cli.progress import ProgressTalk
@@ -16,12 +17,7 @@ if TYPE_CHECKING:
     from dev_postgres_mcp.deadline import Deadline
     from dev_postgres_mcp.model import PoolStatus
 
-pool_app = typer.Typer(
-    help="Look at the warm pool, fill it or drain it.",
-    no_args_is_help=True,
-    rich_markup_mode=None,
-    context_settings={"help_option_names": ["-h", "--help"]},
-)
+pool_app = make_group()
 
 
 @pool_app.command("status", epilog="\b\nExample:\n  dev-postgres-mcp postgres pool status")
@@ -29,7 +25,7 @@ def status(
     context: typer.Context, *, form: FormatOption = OutputFormat.TABLE, quiet: QuietOption = False
 ) -> None:
     """Show the spares that wait to be claimed."""
-    from dev_postgres_mcp.views import view_pool
+    from dev_postgres_mcp.views.upkeep import view_pool
 
     with invocation_of(context).app("postgres pool status") as app:
         view = view_pool(app.pool.status())
@@ -50,7 +46,7 @@ def fill(
     """Start spares; an absent image is pulled.  Without a server that keeps them they end after the ttl."""
     from dev_postgres_mcp.errors import InvalidInput
     from dev_postgres_mcp.parsing import parse_duration
-    from dev_postgres_mcp.views import view_pool
+    from dev_postgres_mcp.views.upkeep import view_pool
 
     with invocation_of(context).app("postgres pool fill") as app:
         seconds = parse_duration(ttl, what="ttl")

@@ -9,6 +9,7 @@ import typer
 
 from dev_postgres_mcp.cli.create import CREATE_EXAMPLES, create
 from dev_postgres_mcp.cli.exits import FAILURE
+from dev_postgres_mcp.cli.groups import hang_later, make_group
 from dev_postgres_mcp.cli.invocation import invocation_of
 from dev_postgres_mcp.cli.options import (
     FormatOption,
@@ -21,7 +22,6 @@ from dev_postgres_mcp.cli.options import (
     Ttl,
     complete_instance,
 )
-from dev_postgres_mcp.cli.pool import pool_app
 from dev_postgres_mcp.cli.render import (
     printable,
     show_drops,
@@ -40,7 +40,6 @@ from dev_postgres_mcp.cli.snapshots import (
     branch,
     rehearse,
     restore,
-    snapshot_app,
     try_,
 )
 from dev_postgres_mcp.cli.tables import show_sweep
@@ -50,12 +49,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
 
-postgres_app = typer.Typer(
-    help="Create, list, inspect and drop throwaway PostgreSQL servers.",
-    no_args_is_help=True,
-    rich_markup_mode=None,
-    context_settings={"help_option_names": ["-h", "--help"]},
-)
+postgres_app = make_group()
 
 
 postgres_app.command("create", epilog=CREATE_EXAMPLES)(create)
@@ -63,8 +57,22 @@ postgres_app.command("branch", epilog=BRANCH_EXAMPLES)(branch)
 postgres_app.command("restore", epilog=RESTORE_EXAMPLES)(restore)
 postgres_app.command("try", epilog=TRY_EXAMPLES)(try_)
 postgres_app.command("rehearse", epilog=REHEARSE_EXAMPLES)(rehearse)
-postgres_app.add_typer(snapshot_app, name="snapshot")
-postgres_app.add_typer(pool_app, name="pool")
+
+
+@hang_later(postgres_app, "snapshot")
+def _snapshot() -> typer.Typer:
+    """Take, list and delete snapshots."""
+    from dev_postgres_mcp.cli.snapshots import snapshot_app
+
+    return snapshot_app
+
+
+@hang_later(postgres_app, "pool")
+def _pool() -> typer.Typer:
+    """Look at the warm pool, fill it or drain it."""
+    from dev_postgres_mcp.cli.pool import pool_app
+
+    return pool_app
 
 
 @postgres_app.command(
@@ -79,7 +87,7 @@ def list_(
     context: typer.Context, *, form: FormatOption = OutputFormat.TABLE, quiet: QuietOption = False
 ) -> None:
     """List every instance on the engine, without passwords."""
-    from dev_postgres_mcp.views import view_list
+    from dev_postgres_mcp.views.instances import view_list
 
     with invocation_of(context).app("postgres list") as app:
         view = view_list(app.manager.list())
@@ -102,7 +110,7 @@ def get(
     quiet: QuietOption = False,
 ) -> None:
     """Show one instance with its password, as it stands now."""
-    from dev_postgres_mcp.views import view_instance
+    from dev_postgres_mcp.views.instances import view_instance
 
     with invocation_of(context).app("postgres get") as app:
         found = app.manager.get(instance)
@@ -126,7 +134,7 @@ def extend(
     quiet: QuietOption = False,
 ) -> None:
     """Let an instance live until a time from now, or change after how much idle time it ends."""
-    from dev_postgres_mcp.views import view_instance
+    from dev_postgres_mcp.views.instances import view_instance
 
     with invocation_of(context).app("postgres extend") as app:
         found = app.manager.extend(instance, ttl=ttl, idle_timeout=idle_timeout)
@@ -145,7 +153,7 @@ def sweep(
     quiet: QuietOption = False,
 ) -> None:
     """Remove what is over and the engine could not remove by itself.  Every command does so now and then."""
-    from dev_postgres_mcp.views import view_sweep
+    from dev_postgres_mcp.views.upkeep import view_sweep
 
     with invocation_of(context).app("postgres sweep") as app:
         view = view_sweep(app.sweeper.sweep(dry_run=dry_run), dry_run=dry_run)
@@ -176,7 +184,7 @@ def drop(
     quiet: QuietOption = False,
 ) -> None:
     """Drop instances with all they hold.  What is gone already is no error."""
-    from dev_postgres_mcp.views import view_drops
+    from dev_postgres_mcp.views.instances import view_drops
 
     if bool(instances) == all_:
         raise InvalidInput("name the instances to drop, or give --all", hint="`postgres list` shows them")
@@ -203,7 +211,7 @@ def health_check(
     quiet: QuietOption = False,
 ) -> None:
     """Log in and query.  Exit code 0 when healthy, 1 when not."""
-    from dev_postgres_mcp.views import view_health
+    from dev_postgres_mcp.views.instances import view_health
 
     with invocation_of(context).app("postgres health-check") as app:
         view = view_health(app.manager.health_check(instance))

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from pydantic import BaseModel
 
     from dev_postgres_mcp.model import Conninfo
-    from dev_postgres_mcp.views import (
+    from dev_postgres_mcp.views.instances import (
         DropListView,
         HealthView,
         InstanceListView,

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import signal
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from math import inf
 from typing import TYPE_CHECKING, TypeVar
@@ -27,6 +26,8 @@ def run_undoable(verb: Callable[[Deadline], T], *, then: Callable[[T], None] = l
     The first signal decides the exit code, 128 + its number; further ones change nothing.  What was made in spite
     of a signal is told: nothing is left that nobody knows of.
     """
+    from concurrent.futures import ThreadPoolExecutor
+
     deadline = Deadline(inf)
     with _collecting(deadline) as came, ThreadPoolExecutor(1) as pool:
         try:

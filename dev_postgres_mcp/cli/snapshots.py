@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from dev_postgres_mcp.cli.exits import FAILURE
+from dev_postgres_mcp.cli.groups import make_group
 from dev_postgres_mcp.cli.invocation import invocation_of
 from dev_postgres_mcp.cli.options import (
     ForceOption,
@@ -31,12 +32,7 @@ if TYPE_CHECKING:
     from dev_postgres_mcp.instances.trials import MigrationReport, Trial
     from dev_postgres_mcp.model import Instance
 
-snapshot_app = typer.Typer(
-    help="Take, list and delete snapshots.",
-    no_args_is_help=True,
-    rich_markup_mode=None,
-    context_settings={"help_option_names": ["-h", "--help"]},
-)
+snapshot_app = make_group()
 
 SnapshotArgument = Annotated[str, typer.Argument(metavar="SNAPSHOT", help="Name or id.")]
 
@@ -71,7 +67,7 @@ def take(
 ) -> None:
     """Freeze an instance's whole cluster under a name; its clients stay connected."""
     from dev_postgres_mcp.parsing import parse_duration
-    from dev_postgres_mcp.views import view_snapshots
+    from dev_postgres_mcp.views.snapshots import view_snapshots
 
     with invocation_of(context).app("postgres snapshot take") as app:
         seconds = app.settings.snapshot_ttl if ttl is None else parse_duration(ttl, what="ttl")
@@ -86,7 +82,7 @@ def list_(
     context: typer.Context, *, form: FormatOption = OutputFormat.TABLE, quiet: QuietOption = False
 ) -> None:
     """List every snapshot on the engine, with the instances that stand on each."""
-    from dev_postgres_mcp.views import view_snapshots
+    from dev_postgres_mcp.views.snapshots import view_snapshots
 
     with invocation_of(context).app("postgres snapshot list") as app:
         view = view_snapshots(app.snapshots.list())
@@ -125,7 +121,7 @@ def branch(
 ) -> None:
     """Start a new instance with the data of another one, or of a snapshot."""
     from dev_postgres_mcp.instances.specs import build_branch_spec
-    from dev_postgres_mcp.views import view_instance
+    from dev_postgres_mcp.views.instances import view_instance
 
     with invocation_of(context).app("postgres branch") as app:
         spec = build_branch_spec(
@@ -150,7 +146,7 @@ def restore(
     quiet: QuietOption = False,
 ) -> None:
     """Put an instance back to a snapshot: same id, port, password and dsn; what came after it is lost."""
-    from dev_postgres_mcp.views import view_instance
+    from dev_postgres_mcp.views.instances import view_instance
 
     with invocation_of(context).app("postgres restore") as app:
 
@@ -199,7 +195,7 @@ def try_(
 def _talk_what_changed(app: App, trial: Trial) -> None:
     """Tell it if it can be told: the command may have stopped the server or changed the password."""
     from dev_postgres_mcp.errors import DevPostgresError
-    from dev_postgres_mcp.views import view_changes
+    from dev_postgres_mcp.views.snapshots import view_changes
 
     try:
         talk_changes(view_changes(app.trials.compare(trial)))
@@ -223,7 +219,7 @@ def rehearse(
 
     from dev_postgres_mcp.instances.specs import build_branch_spec
     from dev_postgres_mcp.instances.trials import read_script
-    from dev_postgres_mcp.views import view_migration
+    from dev_postgres_mcp.views.snapshots import view_migration
 
     text = sys.stdin.read() if script == "-" else read_script(None, Path(script))
     with invocation_of(context).app("postgres rehearse") as app:

@@ -11,15 +11,8 @@ from dev_postgres_mcp.cli.render import count, render_age, render_left, show_jso
 from dev_postgres_mcp.parsing import render_size
 
 if TYPE_CHECKING:
-    from dev_postgres_mcp.views import (
-        ChangesView,
-        MigrationView,
-        PoolView,
-        PreparedImageListView,
-        RunView,
-        SnapshotListView,
-        SweepView,
-    )
+    from dev_postgres_mcp.views.snapshots import ChangesView, MigrationView, RunView, SnapshotListView
+    from dev_postgres_mcp.views.upkeep import PoolView, PreparedImageListView, SweepView
 
 
 def show_pool(view: PoolView, form: OutputFormat, *, quiet: bool) -> None:

@@ -29,12 +29,11 @@ from dev_postgres_mcp.server.parameters import (
 )
 from dev_postgres_mcp.server.protocol import LOOKS, strict_tool
 from dev_postgres_mcp.server.workers import ProgressReporter, Workers
-from dev_postgres_mcp.views import (
-    InstanceView,
+from dev_postgres_mcp.views.instances import InstanceView, view_instance
+from dev_postgres_mcp.views.snapshots import (
     MigrationView,
     SnapshotListView,
     SnapshotView,
-    view_instance,
     view_migration,
     view_snapshot,
     view_snapshots,

@@ -31,7 +31,7 @@ from dev_postgres_mcp.server.parameters import (
 from dev_postgres_mcp.server.protocol import LOOKS, StrictServer, strict_tool
 from dev_postgres_mcp.server.snapshots import snapshot_tools
 from dev_postgres_mcp.server.workers import ProgressReporter, Workers
-from dev_postgres_mcp.views import (
+from dev_postgres_mcp.views.instances import (
     DropView,
     HealthView,
     InstanceListView,

@@ -69,6 +69,18 @@ def test_a_group_without_a_command_shows_its_help(offline: Program, group: str) 
     assert "Commands:" in done.stdout + done.stderr
 
 
+@pytest.mark.parametrize(
+    "group", ["postgres", "postgres snapshot", "postgres pool", "image", "mcp", "config"]
+)
+def test_a_group_says_of_itself_what_its_parent_says_of_it(offline: Program, group: str) -> None:
+    *parent, name = group.split()
+    listed = offline.run(*parent, "--help").stdout.split("Commands:")[1]
+    told = next(line.split(maxsplit=1)[1] for line in listed.splitlines() if line.split()[:1] == [name])
+    own = offline.run(*group.split(), "--help").stdout
+    assert f"\n\n  {told.removesuffix('...')}" in own
+    assert own.startswith(f"Usage: dev-postgres-mcp {group} [OPTIONS]")
+
+
 @pytest.mark.parametrize("arguments", ["--help", "--version", "version", "postgres create --help"])
 def test_nothing_heavy_is_loaded_before_it_is_needed(offline: Program, arguments: str) -> None:
     timed = offline.having(PYTHONPROFILEIMPORTTIME="1").run(*arguments.split())

@@ -14,7 +14,11 @@ HEAVY = {"docker", "mcp", "psycopg", "pydantic", "requests"}
 
 def loaded_by(module: str) -> set[str]:
     """Return the top-level packages that a fresh interpreter has loaded after importing `module`."""
-    code = f"import json, sys, {module}; print(json.dumps(sorted({{name.partition('.')[0] for name in sys.modules}})))"
+    return {name.partition(".")[0] for name in modules_loaded_by(module)}
+
+
+def modules_loaded_by(module: str) -> set[str]:
+    code = f"import json, sys, {module}; print(json.dumps(sorted(sys.modules)))"
     answer = subprocess.run(
         [sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=60
     )
@@ -40,7 +44,18 @@ def test_the_ground_and_the_verbs_load_no_foreign_library(module: str) -> None:
 
 def test_the_command_line_starts_without_engine_server_and_database_libraries() -> None:
     assert importlib.util.find_spec("dev_postgres_mcp.cli.main") is not None
-    assert loaded_by("dev_postgres_mcp.cli.main") & {"docker", "mcp", "psycopg"} == set()
+    assert loaded_by("dev_postgres_mcp.cli.main") & HEAVY == set()
+
+
+def test_the_command_line_loads_a_group_of_commands_when_it_is_asked_for() -> None:
+    loaded = modules_loaded_by("dev_postgres_mcp.cli.main")
+    assert {
+        f"dev_postgres_mcp.cli.{group}" for group in ("postgres", "images", "mcp", "config")
+    } & loaded == set()
+    assert {"dev_postgres_mcp.model", "dev_postgres_mcp.parsing"} & loaded == set(), "what verbs speak"
+    assert {"dev_postgres_mcp.cli.snapshots", "dev_postgres_mcp.cli.pool"} & modules_loaded_by(
+        "dev_postgres_mcp.cli.postgres"
+    ) == {"dev_postgres_mcp.cli.snapshots"}, "branch, try and their like live beside the group"
 
 
 def test_settings_load_no_engine_server_and_database_libraries_and_none_for_files_that_nobody_named() -> None:

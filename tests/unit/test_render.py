@@ -10,7 +10,7 @@ from dev_postgres_mcp.cli.options import InstanceFormat, OutputFormat
 from dev_postgres_mcp.cli.render import show_instance, show_list, show_table, show_version
 from dev_postgres_mcp.errors import ServerNotReady
 from dev_postgres_mcp.instances import build_spec
-from dev_postgres_mcp.views import view_instance, view_list
+from dev_postgres_mcp.views.instances import view_instance, view_list
 from tests.helpers.stages import build_app
 
 if TYPE_CHECKING:

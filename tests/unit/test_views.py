@@ -10,23 +10,21 @@ from typing import TYPE_CHECKING, Any, get_args
 import pytest
 from pydantic import BaseModel, ValidationError
 
-from dev_postgres_mcp import views
 from dev_postgres_mcp.instances import build_spec
 from dev_postgres_mcp.model import Drop, Leftover, Outcome, Owner, Secret, Status
-from dev_postgres_mcp.views import (
+from dev_postgres_mcp.views.base import View
+from dev_postgres_mcp.views.instances import (
     InstanceView,
     ListedInstanceView,
+    StatusText,
     view_drops,
+    view_findings,
     view_health,
     view_instance,
     view_list,
-    view_pool,
-    view_prepared,
-    view_snapshot,
-    view_snapshots,
-    view_sweep,
 )
-from dev_postgres_mcp.views.instances import StatusText
+from dev_postgres_mcp.views.snapshots import view_snapshot, view_snapshots
+from dev_postgres_mcp.views.upkeep import view_pool, view_prepared, view_sweep
 from tests.helpers.acts import branch
 from tests.helpers.stages import patience
 
@@ -71,14 +69,12 @@ def instance(app: App) -> Instance:
     )
 
 
-def models() -> list[type[BaseModel]]:
-    return [
-        value for value in vars(views).values() if isinstance(value, type) and issubclass(value, views.View)
-    ]
+def models(base: type[View] = View) -> list[type[BaseModel]]:
+    return [base, *(model for heir in base.__subclasses__() for model in models(heir))]
 
 
 def test_every_field_is_described_in_a_sentence() -> None:
-    assert len(models()) >= 8
+    assert len(models()) >= 28
     for model in models():
         assert model.__doc__
         for name, field in model.model_fields.items():
@@ -199,7 +195,7 @@ def test_views_survive_json(app: App, instance: Instance) -> None:
         view_list(app.manager.list()),
         view_health(app.manager.health_check(instance.id)),
         view_drops(app.manager.drop([instance.id])),
-        views.view_findings(app.diagnose()),
+        view_findings(app.diagnose()),
     ]
     for view in made:
         assert type(view).model_validate_json(view.model_dump_json()) == view

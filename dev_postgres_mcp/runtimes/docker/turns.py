@@ -6,8 +6,6 @@ import logging
 from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING
 
-from filelock import FileLock, Timeout
-
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
@@ -22,6 +20,8 @@ _LOOK_SECONDS = 0.2
 @contextmanager
 def take_turn(lock_file: Path, deadline: Deadline, doing: str) -> Iterator[None]:
     """Wait for the others on this machine; without a place for the lock there are no turns."""
+    from filelock import FileLock, Timeout
+
     lock = FileLock(lock_file)
     held = False
     try:
