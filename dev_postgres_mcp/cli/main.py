@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import sys
 from pathlib import Path
 from typing import Annotated
@@ -36,6 +37,9 @@ Exit codes:
   6  image unavailable
   7  the server did not become ready
   128+n  ended by signal n"""
+
+_OBJECTS_TO_COLLECT = 100_000
+"""More than most commands make; what a server makes over the days is still collected."""
 
 app = typer.Typer(
     name="dev-postgres-mcp",
@@ -137,6 +141,8 @@ def root(
 
 def main() -> None:
     """Run the program; never returns.  Typer answers for usage, Ctrl-C and a reader of stdout that has gone."""
+    # Loading makes nothing but objects that stay, and the usual threshold has them looked through again and again.
+    gc.set_threshold(_OBJECTS_TO_COLLECT)
     try:
         app(prog_name="dev-postgres-mcp")
     except DevPostgresError as exc:
@@ -146,3 +152,5 @@ def main() -> None:
         sys.exit(exit_code(exc))
     finally:
         ignore_signals()
+        # What is left goes with the process: the interpreter need not look through all of it for cycles first.
+        gc.freeze()
