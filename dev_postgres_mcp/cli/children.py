@@ -6,8 +6,10 @@ import shutil
 import signal
 import subprocess
 import sys
+from contextlib import nullcontext
 from typing import TYPE_CHECKING
 
+from dev_postgres_mcp.cli.signals import leaving_ctrl_c_to_child
 from dev_postgres_mcp.errors import EngineUnavailable, InvalidInput
 from dev_postgres_mcp.parsing import shorten
 from dev_postgres_mcp.settings import child_environment
@@ -32,16 +34,19 @@ def check_command(words: Sequence[str]) -> None:
 def run_command(words: Sequence[str], variables: Mapping[str, str], deadline: Deadline) -> int:
     """Run a command with `variables` in its environment and return its exit code, 128 + n for signal n.
 
-    What cancels `deadline` is passed on as SIGTERM; Ctrl-C reaches the command from the terminal as well.
+    What cancels `deadline` is passed on as SIGTERM.  Ctrl-C reaches a command on our terminal without us, and is
+    its own to answer, as under a shell.
     """
-    try:
-        child = subprocess.Popen(words, env=child_environment(variables))
-    except OSError as exc:
-        raise InvalidInput(
-            f"{words[0]} cannot be run: {exc.strerror}", hint="name a program on PATH"
-        ) from exc
-    with deadline.on_cancel(child.terminate):
-        code = child.wait()
+    on_terminal = any(stream.isatty() for stream in (sys.stdin, sys.stdout, sys.stderr))
+    with leaving_ctrl_c_to_child() if on_terminal else nullcontext():
+        try:
+            child = subprocess.Popen(words, env=child_environment(variables))
+        except OSError as exc:
+            raise InvalidInput(
+                f"{words[0]} cannot be run: {exc.strerror}", hint="name a program on PATH"
+            ) from exc
+        with deadline.on_cancel(child.terminate):
+            code = child.wait()
     return code if code >= 0 else 128 - code
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import signal
+import threading
 from contextlib import contextmanager
 from math import inf
 from typing import TYPE_CHECKING, TypeVar
@@ -17,6 +18,8 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 _SIGNALS = [getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)]
+_left_to_child = threading.Event()
+"""Of the process, as what it does with a signal is."""
 
 
 def run_undoable(verb: Callable[[Deadline], T], *, then: Callable[[T], None] = lambda _: None) -> T:
@@ -40,6 +43,16 @@ def run_undoable(verb: Callable[[Deadline], T], *, then: Callable[[T], None] = l
         return result
 
 
+@contextmanager
+def leaving_ctrl_c_to_child() -> Iterator[None]:
+    """Have Ctrl-C cancel nothing of ours: a child on the same terminal gets it too, and may only end a query."""
+    _left_to_child.set()
+    try:
+        yield
+    finally:
+        _left_to_child.clear()
+
+
 def ignore_signals() -> None:
     """Let the interpreter end in peace: all is said and done, and a second Ctrl-C would only make it stumble."""
     for number in _SIGNALS:
@@ -51,6 +64,8 @@ def _collecting(deadline: Deadline) -> Iterator[list[int]]:
     came: list[int] = []
 
     def collect(number: int, _: FrameType | None) -> None:
+        if number == signal.SIGINT and _left_to_child.is_set():
+            return
         came.append(number)
         deadline.cancel()
 

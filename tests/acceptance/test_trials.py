@@ -183,6 +183,25 @@ def test_ctrl_c_at_a_terminal_reaches_the_tried_command_and_drops_the_branch(
     assert only_shop()
 
 
+@posix
+def test_ctrl_c_is_the_tried_commands_to_answer_as_under_a_shell(
+    program: Program, shop: dict[str, Any], only_shop: Callable[[], bool]
+) -> None:
+    # As psql, this one ends what it is doing and asks for the next line.
+    with program.on_terminal(*attempt(shop, sys.executable, "-i", "-c", "import time")) as terminal:
+        terminal.expect(">>> ")
+        terminal.enter("print(6 * 7); time.sleep(600)\n")
+        terminal.expect("42")
+        terminal.enter("\x03")
+        terminal.expect("KeyboardInterrupt")
+        terminal.enter("print(40 * 40); exit(3)\n")
+        terminal.expect("1600")
+        assert terminal.finish() == 3
+    assert "Traceback" in terminal.screen, "the command's own"
+    assert "nothing changed" in terminal.screen
+    assert only_shop()
+
+
 def test_a_rehearsal_tells_all_and_touches_nothing(
     program: Program, shop: dict[str, Any], only_shop: Callable[[], bool]
 ) -> None:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from dev_postgres_mcp.cli.signals import run_undoable
+from dev_postgres_mcp.cli.signals import leaving_ctrl_c_to_child, run_undoable
 from dev_postgres_mcp.errors import Cancelled, InvalidInput
 
 if TYPE_CHECKING:
@@ -82,6 +82,32 @@ def test_a_verb_that_was_done_when_the_signal_came_counts_as_done(number: int) -
         return "made"
 
     assert run_undoable(verb) == "made"
+
+
+def test_ctrl_c_is_a_childs_to_answer_while_it_shares_the_terminal_and_no_longer() -> None:
+    def verb(deadline: Deadline) -> None:
+        with leaving_ctrl_c_to_child():
+            send(signal.SIGINT)
+            deadline.sleep(0.1)
+            assert not deadline.cancelled
+        send(signal.SIGINT)
+        wait_cancelled(deadline)
+
+    with pytest.raises(SystemExit) as caught:
+        run_undoable(verb)
+    assert caught.value.code == 128 + signal.SIGINT
+
+
+@pytest.mark.parametrize("number", [number for number in SIGNALS if number != signal.SIGINT])
+def test_other_signals_cancel_beside_a_child_too(number: int) -> None:
+    def verb(deadline: Deadline) -> None:
+        with leaving_ctrl_c_to_child():
+            send(number)
+            wait_cancelled(deadline)
+
+    with pytest.raises(SystemExit) as caught:
+        run_undoable(verb)
+    assert caught.value.code == 128 + number
 
 
 @pytest.mark.parametrize("number", SIGNALS)
