@@ -10,6 +10,7 @@ from hashlib import sha256
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from dev_postgres_mcp.deadline import Deadline
 from dev_postgres_mcp.instances import Defaults, InstanceManager, Policy, build_spec
 from dev_postgres_mcp.instances.creation import Creator
 from dev_postgres_mcp.instances.diagnosis import Finding, diagnose
@@ -33,6 +34,8 @@ if TYPE_CHECKING:
 
 
 SWEEP_SECONDS = 60.0
+SWEEP_PATIENCE = 2.0
+"""Seconds: a person waits for the prompt meanwhile, and whoever sweeps next goes on with it."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -79,7 +82,7 @@ class App:
                 return
             file.parent.mkdir(parents=True, exist_ok=True)
             file.touch()
-            sweep_quietly(self.sweeper)
+            sweep_quietly(self.sweeper, deadline=Deadline(SWEEP_PATIENCE))
 
     def close(self) -> None:
         """Let go of the engine."""

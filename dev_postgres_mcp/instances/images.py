@@ -78,15 +78,15 @@ class PreparedImages:
 SUPERSEDED = timedelta(days=1)
 
 
-def is_stale(runtime: Runtime, stored: StoredImage) -> bool:
+def is_stale(runtime: Runtime, stored: StoredImage, *, deadline: Deadline | None = None) -> bool:
     """Tell whether a prepared image will not be used again: replaced, or its base image changed or gone."""
     if not stored.key:
         return True
-    base = runtime.find_image(stored.image.ref)
+    base = runtime.find_image(stored.image.ref, deadline=deadline)
     if base is None or base.id != stored.image.base_id:
         return True
     # Beside one of ours it is that of another version of this program, which may still be at work.
-    found = runtime.find_prepared(base, seed=stored.name)
+    found = runtime.find_prepared(base, seed=stored.name, deadline=deadline)
     old = datetime.now(UTC) > stored.created_at + SUPERSEDED
     return old and (found is None or found.id != stored.image.id)
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import logging
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta
+from math import inf
 from typing import TYPE_CHECKING
 
 from dev_postgres_mcp.deadline import Deadline
@@ -29,6 +30,8 @@ log = logging.getLogger(__name__)
 GRACE = timedelta(seconds=30)
 """For PID 1 to end by itself, and for creators to undo what they began."""
 RESTORE_SECONDS = 60.0
+REMOVE_SECONDS = 30.0
+"""For a removal that somebody else has begun, too."""
 
 
 class Sweeper:
@@ -42,21 +45,22 @@ class Sweeper:
         self._policy = policy
         self._clock = clock
 
-    def sweep(self, *, dry_run: bool = False) -> tuple[Leftover, ...]:
-        """Remove leftovers and return them; with `dry_run` only look."""
+    def sweep(self, *, dry_run: bool = False, deadline: Deadline | None = None) -> tuple[Leftover, ...]:
+        """Remove leftovers and return them; with `dry_run` only look.  What a deadline cuts off comes up again."""
+        deadline = deadline or Deadline(inf)
         now = self._clock()
-        containers = self._runtime.list()
+        containers = self._runtime.list(deadline=deadline)
         swept = [
             Leftover(kind="container", name=container.name, reason=reason)
             for container, reason in self._find_containers(containers, now)
-            if dry_run or self._remove_container(container)
+            if dry_run or self._remove_container(container, deadline)
         ]
         gone = {leftover.name for leftover in swept}
         present = [container for container in containers if container.name not in gone]
         swept += [
             Leftover(kind=f"{stored.kind.value} image", name=stored.name or stored.image.ref, reason=reason)
-            for stored, reason in self._find_images(present, now)
-            if dry_run or self._runtime.remove_image(stored.image.id)
+            for stored, reason in self._find_images(present, now, deadline)
+            if dry_run or self._runtime.remove_image(stored.image.id, deadline=deadline)
         ]
         if not dry_run:
             self._runtime.forget_all_but(present)
@@ -91,33 +95,34 @@ class Sweeper:
             return "it is paused, and its lease is over" if end is not None and now > end + GRACE else ""
         return ""
 
-    def _remove_container(self, container: Container) -> bool:
+    def _remove_container(self, container: Container, deadline: Deadline) -> bool:
         with suppress(DevPostgresError):
             # As it stands now: a restorer may have come a step further since the first look.
-            containers = self._runtime.list() if container.role is Role.RESTORING else ()
+            containers = self._runtime.list(deadline=deadline) if container.role is Role.RESTORING else ()
             if container.role is Role.RESTORING and not any(
                 other.role is Role.INSTANCE and other.id == container.id and not other.dead
                 for other in containers
             ):
                 # Its restorer died after it had ended the old one: the new one is the instance.
-                return self._runtime.finish_restore(container, deadline=Deadline(RESTORE_SECONDS)) is not None
-            return self._runtime.remove(container.container_id)
+                finishing = deadline.part(RESTORE_SECONDS)
+                return self._runtime.finish_restore(container, deadline=finishing) is not None
+            return self._runtime.remove(container.container_id, deadline=deadline.part(REMOVE_SECONDS))
         return False
 
     def _find_images(
-        self, containers: Sequence[Container], now: datetime
+        self, containers: Sequence[Container], now: datetime, deadline: Deadline
     ) -> Iterator[tuple[StoredImage, str]]:
         used = {container.image_id for container in containers}
         kept: list[StoredImage] = []
-        for stored in self._runtime.images():
-            reason = "" if stored.image.id in used else self._judge_image(stored, now)
+        for stored in self._runtime.images(deadline=deadline):
+            reason = "" if stored.image.id in used else self._judge_image(stored, now, deadline)
             if reason:
                 yield stored, reason
             elif stored.kind is Kind.SNAPSHOT:
                 kept.append(stored)
         yield from self._beyond_ceiling(kept, used)
 
-    def _judge_image(self, stored: StoredImage, now: datetime) -> str:
+    def _judge_image(self, stored: StoredImage, now: datetime, deadline: Deadline) -> str:
         # By the time before the commit, which takes a while for many gigabytes.
         patience = timedelta(seconds=self._policy.pull_timeout + self._policy.create_timeout)
         young = now < stored.created_at + patience + GRACE
@@ -131,7 +136,7 @@ class Sweeper:
         if not stored.key:
             return "a newer one has taken its name"
         # A seed holds what somebody put into it: that one goes by name only.
-        stale = not stored.name and is_stale(self._runtime, stored)
+        stale = not stored.name and is_stale(self._runtime, stored, deadline=deadline)
         return "its base image has changed or is gone" if stale else ""
 
     def _beyond_ceiling(
@@ -146,10 +151,10 @@ class Sweeper:
                 yield stored, f"snapshots take more than max_snapshot_size, {render_size(ceiling)}"
 
 
-def sweep_quietly(sweeper: Sweeper) -> None:
+def sweep_quietly(sweeper: Sweeper, *, deadline: Deadline | None = None) -> None:
     """Sweep beside other work: what goes wrong is logged and comes up again when it matters."""
     try:
-        for leftover in sweeper.sweep():
+        for leftover in sweeper.sweep(deadline=deadline):
             log.info("swept %s %s: %s", leftover.kind, leftover.name, leftover.reason)
     except DevPostgresError as exc:
         log.info("no sweep: %s", exc.message)

@@ -348,7 +348,7 @@ class Runtime(Protocol):
     def images(self, *, deadline: Deadline | None = None) -> tuple[StoredImage, ...]:
         """Return every image that we made, oldest first."""
 
-    def remove_image(self, image_id: str) -> bool:
+    def remove_image(self, image_id: str, *, deadline: Deadline | None = None) -> bool:
         """Remove it; False when something still stands on it or it is gone."""
 
     def psql(self, container_id: str, conninfo: Conninfo) -> PsqlCommand:

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import json
 import shlex
+import sys
+import time
 import tomllib
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from tests.acceptance.wire import RawSession
+from tests.helpers.engines import HANG, ScriptedEngine
 
 if TYPE_CHECKING:
     from tests.acceptance.program import Program
@@ -79,6 +82,16 @@ def test_a_group_says_of_itself_what_its_parent_says_of_it(offline: Program, gro
     own = offline.run(*group.split(), "--help").stdout
     assert f"\n\n  {told.removesuffix('...')}" in own
     assert own.startswith(f"Usage: dev-postgres-mcp {group} [OPTIONS]")
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="not on Windows: no unix sockets there")
+def test_an_engine_that_hangs_in_the_closing_sweep_does_not_hold_the_prompt(offline: Program) -> None:
+    with ScriptedEngine(answers={"/containers/json": (200, "[]"), "/images/json": HANG}) as engine:
+        user = offline.having(DOCKER_HOST=engine.url)
+        started = time.monotonic()
+        assert user.run("postgres", "list", "-q").stdout == ""
+        assert time.monotonic() - started < 15, "one call alone may take thirty seconds"
+        assert any("/images/json" in path for path in engine.asked), "it was sweeping"
 
 
 @pytest.mark.parametrize("arguments", ["--help", "--version", "version", "postgres create --help"])

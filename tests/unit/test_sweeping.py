@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from dev_postgres_mcp.errors import EngineDown
+from dev_postgres_mcp.deadline import Deadline
+from dev_postgres_mcp.errors import DeadlineExceeded, EngineDown
 from dev_postgres_mcp.instances import Policy, build_spec
 from dev_postgres_mcp.instances.quota import Quota
 from dev_postgres_mcp.instances.sweeping import Sweeper, sweep_quietly
@@ -291,6 +292,17 @@ def test_a_sweep_beside_other_work_raises_nothing(app: App, world: MemoryWorld) 
     sweep_quietly(app.sweeper)
     with pytest.raises(EngineDown):
         app.sweeper.sweep()
+
+
+def test_a_sweep_whose_time_is_over_leaves_the_rest_to_the_next(app: App, world: MemoryWorld) -> None:
+    instance = create(app)
+    edit_container(world, instance.container_id, state="created", ready_by=past())
+    with pytest.raises(DeadlineExceeded):
+        app.sweeper.sweep(deadline=Deadline(0))
+    sweep_quietly(app.sweeper, deadline=Deadline(0))
+    assert len(app.runtime.list()) == 1
+    sweep_quietly(app.sweeper, deadline=patience())
+    assert app.runtime.list() == ()
 
 
 def test_data_survive_a_restore_that_a_sweep_finishes(memory_stage: MemoryStage, world: MemoryWorld) -> None:

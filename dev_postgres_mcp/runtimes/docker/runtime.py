@@ -280,9 +280,9 @@ class DockerRuntime:
         """Return every image that we made, oldest first."""
         return self._store.list(deadline=deadline)
 
-    def remove_image(self, image_id: str) -> bool:
+    def remove_image(self, image_id: str, *, deadline: Deadline | None = None) -> bool:
         """Remove it; False when something still stands on it or it is gone."""
-        return self._store.remove(image_id)
+        return self._store.remove(image_id, deadline=deadline)
 
     def remember(self, container: Container, state: State) -> None:
         """Note what was just written, so that this client need not read it."""

@@ -129,16 +129,20 @@ class ImageStore:
         """Return every image of ours, oldest first."""
         with self._connection.calling("listing our images", deadline=deadline) as api:
             summaries = api.images(filters={"label": KIND_LABEL})
-            sizes = {summary["Id"]: _own_size(api, summary) for summary in summaries}
+            sizes = {}
+            for summary in summaries:
+                if deadline is not None:
+                    deadline.check("listing our images")
+                sizes[summary["Id"]] = _own_size(api, summary)
         found = [_read_stored(summary, sizes[summary["Id"]]) for summary in summaries]
         return tuple(sorted((one for one in found if one is not None), key=lambda one: one.created_at))
 
-    def remove(self, image_id: str) -> bool:
+    def remove(self, image_id: str, *, deadline: Deadline | None = None) -> bool:
         """Remove an image by our name for it, never by force: with force one in use would only lose its name.
 
         Under another name that somebody gave it, it stays, and is not ours any more.
         """
-        with self._connection.calling(f"removing image {image_id[7:19]}") as api:
+        with self._connection.calling(f"removing image {image_id[7:19]}", deadline=deadline) as api:
             try:
                 tags = _real_tags(api.inspect_image(image_id))
                 ours = [tag for tag in tags if tag.startswith(f"{REPOSITORY}/")]

@@ -265,9 +265,9 @@ class MemoryRuntime:
             found = [stored.image for stored in self._world.stored.values()]
         return tuple(sorted(found, key=lambda image: image.created_at))
 
-    def remove_image(self, image_id: str) -> bool:
+    def remove_image(self, image_id: str, *, deadline: Deadline | None = None) -> bool:
         """Remove it; False when a container stands on it or it is gone."""
-        self._world.check_up()
+        self._world.check_up(deadline)
         with self._world.lock:
             used = {body.container.image_id for body in self._world.bodies.values()}
             return image_id not in used and self._world.stored.pop(image_id, None) is not None
