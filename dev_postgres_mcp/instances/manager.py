@@ -185,7 +185,7 @@ class InstanceManager:
     def _drop_one(self, ref: str, container: Container | None) -> Drop:
         removed = container is not None and self._runtime.remove(container.container_id)
         if container is not None:
-            self._remove_standby(container)
+            self._remove_restoring(container)
         if container is not None and container.image_kind is Kind.BRANCH:
             # Made for this branch alone; where a branch of it still stands on it, a sweep comes back to it.
             with suppress(EngineFailed):
@@ -197,15 +197,15 @@ class InstanceManager:
         )
 
     def _droppable(self) -> tuple[Container, ...]:
-        """Return the instances, also those of which only what a restore has ready is there for the moment."""
+        """Return the instances, also those of which only the restoring container is there for the moment."""
         containers = self._runtime.list()
         instances = instances_of(containers)
         ids = {container.id for container in instances}
         alone = [one for one in containers if one.role is Role.RESTORING and one.id not in ids]
         return (*instances, *alone)
 
-    def _remove_standby(self, container: Container) -> None:
-        """Remove what a restore has ready for the place of a container: it would bring back what was dropped."""
+    def _remove_restoring(self, container: Container) -> None:
+        """Remove what a restore has made for the place of a container: it would bring back what was dropped."""
         for other in self._runtime.list():
             if other.id == container.id and other.role is Role.RESTORING:
                 self._runtime.remove(other.container_id)

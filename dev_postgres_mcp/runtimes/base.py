@@ -36,7 +36,10 @@ NO_LIMITS = Limits(memory=0, cpus=0.0)
 
 
 class Role(StrEnum):
-    """What a container of ours is for; its name follows from role and id, and tells both."""
+    """What a container of ours is for; its name follows from role and id, and tells both.
+
+    `RESTORING`: a restore has made it to take the place of the instance with its id.
+    """
 
     INSTANCE = ""
     SPARE = "spare-"

@@ -146,9 +146,9 @@ def test_a_broken_off_restore_is_finished_when_the_old_one_is_gone(app: App, wor
 
 
 def test_a_broken_off_restore_is_taken_back_when_the_old_one_is_there(app: App, world: MemoryWorld) -> None:
-    instance, standby = create(app), create(app)
+    instance, restoring = create(app), create(app)
     edit_container(
-        world, standby.container_id, id=instance.id, role=Role.RESTORING, state="created", ready_by=past()
+        world, restoring.container_id, id=instance.id, role=Role.RESTORING, state="created", ready_by=past()
     )
     assert sweep(app) == {f"mcp-postgres-restore-{instance.id}": "a restore was broken off"}
     assert list(world.bodies) == [instance.container_id]

@@ -245,9 +245,9 @@ class MemoryRuntime:
         """Put what `launch` says in the place of a container: same id, same port."""
         self._world.body(container.container_id, deadline)
         launch = replace(launch, role=Role.RESTORING)
-        standby = self._world.add(launch, container.endpoint.port, running=False)
+        restoring = self._world.add(launch, container.endpoint.port, running=False)
         self.remove(container.container_id)
-        restored = self.finish_restore(standby, deadline=deadline) if standby is not None else None
+        restored = self.finish_restore(restoring, deadline=deadline) if restoring is not None else None
         if restored is None:
             raise InstanceNotFound(f"{container.id} was dropped while it was being restored")
         return restored
