@@ -28,7 +28,8 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-SWEEP_SECONDS = 300.0
+KEEPER_SWEEP_SECONDS = 300.0
+"""Between two sweeps of one keeper; how rarely commands sweep is for the composition root to say."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -195,7 +196,7 @@ class Keeper:
             self._keep()
             if swept <= 0:
                 sweep_quietly(self._sweeper)
-                swept = SWEEP_SECONDS
+                swept = KEEPER_SWEEP_SECONDS
             self._wanted.wait(self._pool.renew_seconds)
             self._wanted.clear()
             swept -= self._pool.renew_seconds
