@@ -205,7 +205,7 @@ class Creator:
                 if spec.extensions:
                     conninfo = record.conninfo(container.endpoint)
                     self._sql.create_extensions(conninfo, spec.extensions, deadline=deadline)
-                deadline.check("finishing the new instance")
+                deadline.check(f"finishing the claimed {container.name}")
         except (Cancelled, DeadlineExceeded):
             raise
         except InitFailed:
@@ -232,7 +232,7 @@ class Creator:
         self._adjust(born, container, wanted, deadline, copy=bool(launch.image.seed))
         if extensions:
             self._sql.create_extensions(wanted.conninfo(container.endpoint), extensions, deadline=deadline)
-        deadline.check("finishing the new instance")
+        deadline.check(f"finishing {container.name}")
 
     def _adjust(
         self,
