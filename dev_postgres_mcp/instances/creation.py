@@ -262,9 +262,14 @@ class Creator:
 
     def tell(self, container: Container, record: Record, lease: Lease) -> Instance:
         """Return the instance that has just become ready, and remember what is known of it."""
+        state = State(record=record, lease=lease)
+        self._runtime.remember(container, state)
+        return self.show(container, state)
+
+    def show(self, container: Container, state: State) -> Instance:
+        """Return the instance that has just become ready, beside which `state` was read."""
         self._observer.remember_ready(container)
-        self._runtime.remember(container, State(record=record, lease=lease))
-        return describe(container, record, lease, runtime=self._runtime.name, status=Status.READY)
+        return describe(container, state.record, state.lease, runtime=self._runtime.name, status=Status.READY)
 
     @contextmanager
     def _removing_on_failure(self, container: Container, deadline: Deadline) -> Iterator[None]:

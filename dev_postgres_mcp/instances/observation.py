@@ -89,7 +89,8 @@ class Observer:
         can = self._runtime.capabilities
         if container.dead or (state is not None and state.ended is not None):
             return Status.EXITED, (
-                "its server has ended: it crashed or was stopped; what it left stays until its lease ends: drop it"
+                "its server has ended: it crashed or was stopped; what it left stays until its lease ends: "
+                "restore it to a snapshot, or drop it"
             )
         if container.state == "paused":
             advice = f", go on: {can.unpause.format(container.name)}" if can.unpause else ""

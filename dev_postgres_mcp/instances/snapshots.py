@@ -120,11 +120,12 @@ class Snapshots:
     ) -> Instance:
         """Put an instance back to a snapshot: same id, port, password and dsn; its clients are disconnected.
 
-        Raises InvalidInput when the snapshot has another database or user, with which the dsn would not work.
+        A dead server comes back to life by that.  Raises InvalidInput when the snapshot has another database or
+        user, with which the dsn would not work.
         """
         deadline = self._part(deadline)
         stored = self._find(snapshot, deadline)
-        container, state = self._find_running(ref)
+        container, state = self._find_restorable(ref)
         record = state.record
         if (stored.database, stored.username) != (record.database, record.username):
             raise InvalidInput(
@@ -133,18 +134,17 @@ class Snapshots:
                 hint="branch the snapshot instead",
             )
         progress(Progress(message=f"restoring {container.id} to {stored.name}"))
-        launch = replace(
-            self._plan(stored, record, container.limits, deadline),
-            lease=state.lease,
-            hard_end=container.hard_end,
-        )
+        launch = replace(self._plan(stored, record, container.limits, deadline), hard_end=container.hard_end)
+        # As late as can be: somebody may extend it meanwhile.
+        state = self._runtime.read_state(container) or state
+        launch = replace(launch, lease=state.lease)
         restored = self._runtime.restore(container, launch, deadline=deadline)
         conninfo = record.conninfo(restored.endpoint)
         waiting = deadline.part(self._policy.create_timeout)
         wait_ready(
             self._runtime, self._sql, restored.container_id, conninfo, with_init=False, deadline=waiting
         )
-        return self._creator.tell(restored, record, state.lease)
+        return self._creator.show(restored, self._runtime.read_state(restored) or state)
 
     def _start(
         self,
@@ -228,6 +228,22 @@ class Snapshots:
         state = self._runtime.read_state(container)
         if state is None or not container.running:
             raise ServerNotReady(f"{container.id} has no running server", hint="`get` says what became of it")
+        return container, state
+
+    def _find_restorable(self, ref: str) -> tuple[Container, State]:
+        """Return an instance of which at least the record is left."""
+        container = self._manager.find(ref)
+        if not container.running and not container.dead:
+            raise ServerNotReady(
+                f"{container.id} is {container.state}: it is put back when it runs, or its server is dead",
+                hint="`get` says what to do about it",
+            )
+        state = self._runtime.read_state(container)
+        if state is None:
+            raise ServerNotReady(
+                f"{container.id} cannot be put back under its password: its record cannot be read",
+                hint="branch the snapshot instead",
+            )
         return container, state
 
     def _find_source(self, source: str, deadline: Deadline) -> StoredImage | None:

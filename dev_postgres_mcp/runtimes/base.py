@@ -340,7 +340,10 @@ class Runtime(Protocol):
         """Keep the cluster of a running container as an image, while its processes stand still."""
 
     def restore(self, container: Container, launch: Launch, *, deadline: Deadline) -> Container:
-        """Put what `launch` says in the place of a container: same id, same port.
+        """Put what `launch` says in the place of a container: same id, same port.  A dead server's will do too.
+
+        A lease that was written after the restoring container could be listed counts, not that of `launch`: who
+        extends looks for that container after it has written, and writes again when it was too late.
 
         Whoever dies in the middle leaves the old one, or a new one that `finish_restore` brings up.
         """

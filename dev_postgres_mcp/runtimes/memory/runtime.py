@@ -242,12 +242,18 @@ class MemoryRuntime:
         return frozen
 
     def restore(self, container: Container, launch: Launch, *, deadline: Deadline) -> Container:
-        """Put what `launch` says in the place of a container: same id, same port."""
+        """Put what `launch` says in the place of a container: same id, same port, with the lease of this moment."""
         self._world.body(container.container_id, deadline)
         launch = replace(launch, role=Role.RESTORING)
         restoring = self._world.add(launch, container.endpoint.port, running=False)
-        self.remove(container.container_id)
-        restored = self.finish_restore(restoring, deadline=deadline) if restoring is not None else None
+        with self._world.lock:
+            old = self._world.bodies.pop(container.container_id, None)
+            restored = None
+            if restoring is not None and old is not None:
+                self._world.bodies[restoring.container_id].lease = old.lease
+                restored = self._rename(restoring, Role.RESTORING, Role.INSTANCE)
+            elif restoring is not None:
+                self._world.bodies.pop(restoring.container_id, None)
         if restored is None:
             raise InstanceNotFound(f"{container.id} was dropped while it was being restored")
         return restored
