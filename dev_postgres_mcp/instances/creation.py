@@ -177,7 +177,7 @@ class Creator:
             if (
                 spare.role is Role.SPARE
                 and spare.running
-                and fits(spare, spec, base)
+                and fits(spare, spec, base, contract=self._runtime.capabilities.contract)
                 and lasts(spare, end_after(spec.ttl, self.hard_end()))
             ):
                 claiming = deadline.part(self._policy.create_timeout, undoable=True)
@@ -292,9 +292,13 @@ class Creator:
                 self._changed.notify_all()
 
 
-def fits(spare: Container, spec: InstanceSpec, base: Image) -> bool:
-    """Tell whether a spare is what a cold start of `spec` would give, but for what SQL can adjust."""
-    return spare.base_id == base.id and spare.limits == spec.limits
+def fits(spare: Container, spec: InstanceSpec, base: Image, *, contract: str) -> bool:
+    """Tell whether a spare is what a cold start of `spec` would give, but for what SQL can adjust.
+
+    One of another `contract` comes from an older or newer program, which writes beside it in its own way.
+    """
+    same = not contract or spare.contract == contract
+    return same and spare.base_id == base.id and spare.limits == spec.limits
 
 
 def lasts(spare: Container, end: datetime | None) -> bool:

@@ -100,7 +100,12 @@ class WarmPool:
         image = self._creator.ensure_prepared(base, progress=progress, deadline=deadline)
         wanted = self._size if size is None else size
         end = end_after(spec.ttl, self._creator.hard_end())
-        while sum(fits(spare, spec, base) and lasts(spare, end) for spare in self._coming()) < wanted:
+        contract = self._runtime.capabilities.contract
+
+        def counts(spare: Container) -> bool:
+            return fits(spare, spec, base, contract=contract) and lasts(spare, end)
+
+        while sum(counts(spare) for spare in self._coming()) < wanted:
             deadline.check("filling the pool")
             self._check_memory(spec.limits.memory)
             launch = replace(

@@ -281,6 +281,28 @@ def test_spares_count_towards_no_ceiling_until_they_are_claimed(memory_stage: Me
     assert len(program.pool.status().spares) == 2
 
 
+@pytest.mark.parametrize("theirs, ours", [("1", "2"), ("2", "1")], ids=["older", "newer"])
+def test_a_spare_of_another_version_of_the_program_is_left_to_that(
+    memory_stage: MemoryStage, world: MemoryWorld, theirs: str, ours: str
+) -> None:
+    program = build_app(memory_stage)
+    world.contract = theirs
+    spare = spare_of(memory_stage, program)
+    world.contract = ours
+    instance = create(program)
+    assert instance.id != spare.id
+    assert contract_of(program, instance) == ours
+    assert not is_gone(program.runtime, spare)
+    assert len(program.pool.fill(1, deadline=patience()).spares) == 2, "it is no spare to us"
+    assert contract_of(program, create(program)) == ours
+    world.contract = theirs
+    assert create(program).id == spare.id
+
+
+def contract_of(program: App, instance: Instance) -> str:
+    return program.manager.find(instance.id).contract
+
+
 def test_what_fits_is_of_the_same_image_and_limits(memory_stage: MemoryStage) -> None:
     program = build_app(memory_stage)
     spare = spare_of(memory_stage, program)
@@ -289,10 +311,12 @@ def test_what_fits_is_of_the_same_image_and_limits(memory_stage: MemoryStage) ->
     assert base is not None
     assert other is not None
     spec = build_spec(program.defaults, database="shop", username="me", ttl="1h", name="x")
-    assert fits(spare, spec, base)
-    assert not fits(spare, spec, other)
-    assert not fits(spare, build_spec(program.defaults, memory="300m"), base)
-    assert not fits(spare, build_spec(program.defaults, cpus=0.5), base)
+    assert fits(spare, spec, base, contract="memory")
+    assert fits(spare, spec, base, contract=""), "where there was only ever one"
+    assert not fits(spare, spec, base, contract="of another program")
+    assert not fits(spare, spec, other, contract="memory")
+    assert not fits(spare, build_spec(program.defaults, memory="300m"), base, contract="memory")
+    assert not fits(spare, build_spec(program.defaults, cpus=0.5), base, contract="memory")
 
 
 def test_an_image_that_was_pulled_anew_gets_new_spares(memory_stage: MemoryStage, world: MemoryWorld) -> None:

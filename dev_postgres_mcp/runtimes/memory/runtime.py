@@ -53,7 +53,7 @@ class MemoryRuntime:
     @property
     def capabilities(self) -> Capabilities:
         """What the world can do at the moment."""
-        return Capabilities(images=self._world.can_commit)
+        return Capabilities(images=self._world.can_commit, contract=self._world.contract)
 
     def engine(self) -> Engine:
         """Describe the world."""

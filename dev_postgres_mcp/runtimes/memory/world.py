@@ -100,6 +100,7 @@ class _Knobs:
     dies_at_start: bool = False
     can_commit: bool = True
     can_prepare: bool = True
+    contract: str = "memory"
     ends_by_itself: bool = True
     memory: int = 0
     ahead: timedelta = timedelta(0)
@@ -110,7 +111,7 @@ class MemoryWorld(_Knobs):
     """The engine, and the servers in it.  Thread-safe.
 
     `ahead` is how far the engine's clock is ahead of ours; without `ends_by_itself` PID 1 is stuck, and nothing
-    ends with its lease.  `can_commit` is a capability; without `can_prepare` no image can be prepared.
+    ends with its lease.  `can_commit` is a capability, and `contract` what the program of this moment makes containers by; without `can_prepare` no image can be prepared.
     """
 
     def __init__(self, *, images: Sequence[str] = (), registry: Sequence[str] = ()) -> None:
@@ -209,7 +210,7 @@ class MemoryWorld(_Knobs):
             limits=launch.limits,
             settings=dict(launch.settings),
             maker=launch.maker,
-            contract="memory",
+            contract=self.contract,
             user=_USER,
         )
 
