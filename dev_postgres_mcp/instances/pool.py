@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import threading
+import time
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
@@ -30,6 +31,9 @@ log = logging.getLogger(__name__)
 
 KEEPER_SWEEP_SECONDS = 300.0
 """Between two sweeps of one keeper; how rarely commands sweep is for the composition root to say."""
+
+LONGEST_PAUSE = 60.0
+"""After a defect of ours that keeps on showing."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -175,6 +179,7 @@ class Keeper:
         self._sweeper = sweeper
         self._deadline = Deadline(threading.TIMEOUT_MAX)
         self._wanted = threading.Event()
+        self._sweep_at = time.monotonic()
         self._thread = threading.Thread(target=self._run, name="keeper", daemon=True)
 
     def start(self) -> None:
@@ -195,16 +200,25 @@ class Keeper:
             self._pool.drain(own=True)
 
     def _run(self) -> None:
-        swept = 0.0
-        while self._deadline.remaining() > 0 and not self._deadline.cancelled:
-            # Spares first: somebody waits for them, and a sweep may meet an engine that is slow to remove.
-            self._keep()
-            if swept <= 0:
-                sweep_quietly(self._sweeper)
-                swept = KEEPER_SWEEP_SECONDS
+        failures = 0
+        while not self._deadline.cancelled:
+            try:
+                # Spares first: somebody waits for them, and a sweep may meet an engine that is slow to remove.
+                self._keep()
+                self._sweep_if_due()
+                failures = 0
+            except Exception:  # the top of this thread: without it nobody would fill, renew or sweep any more
+                failures += 1
+                pause = min(2.0**failures, LONGEST_PAUSE)
+                log.exception("the keeper of the pool met a defect, and goes on in %g s", pause)
+                self._deadline.sleep(pause)
             self._wanted.wait(self._pool.renew_seconds)
             self._wanted.clear()
-            swept -= self._pool.renew_seconds
+
+    def _sweep_if_due(self) -> None:
+        if time.monotonic() >= self._sweep_at:
+            self._sweep_at = time.monotonic() + KEEPER_SWEEP_SECONDS
+            sweep_quietly(self._sweeper)
 
     def _keep(self) -> None:
         try:
