@@ -331,7 +331,12 @@ class Spare:
 
 @dataclass(frozen=True, kw_only=True)
 class PoolStatus:
-    """The spares of one engine, whoever made them, and how many each server keeps."""
+    """The spares of one engine, whoever made them, and how many each server keeps.
+
+    `reason` says why none of them is one that a create with the defaults can claim, and what changes that; empty
+    when one is.
+    """
 
     size: int
     spares: tuple[Spare, ...]
+    reason: str = ""

@@ -135,6 +135,31 @@ def test_a_spare_takes_no_more_than_its_share_of_what_is_free(
     assert create(program).id, "a create that somebody waits for has no such limit"
 
 
+def test_an_empty_pool_says_why_and_what_to_change(memory_stage: MemoryStage, world: MemoryWorld) -> None:
+    assert "setting `pool_size`" in build_app(memory_stage, pool_size=0).pool.status().reason
+    absent = build_app(memory_stage, image_repository="nobody/has-it").pool.status()
+    assert absent.reason.startswith("nobody/has-it:17 is not there yet")
+    program = build_app(memory_stage, pool_memory_share=0.25)
+    assert "`mcp serve`" in program.pool.status().reason
+    world.memory = GIGABYTE
+    assert program.pool.status().reason == (
+        "a spare of 512 MB is more than 25% of the 1 GB that are free on the engine: "
+        "drop an instance, or raise the setting `pool_memory_share`"
+    )
+    world.memory = 0
+    assert program.pool.fill(1, deadline=patience()).reason == ""
+    (spare,) = spares(program)
+    edit_container(world, spare.container_id, role=Role.WARMING)
+    assert "being started" in program.pool.status().reason
+
+
+def test_somebody_elses_spare_is_no_reason_to_be_content(memory_stage: MemoryStage) -> None:
+    build_app(memory_stage, memory="300m").pool.fill(1, deadline=patience())
+    status = build_app(memory_stage).pool.status()
+    assert len(status.spares) == 1
+    assert status.reason
+
+
 def test_an_engine_that_does_not_tell_its_memory_sets_no_limit(app: App, world: MemoryWorld) -> None:
     world.memory = 0
     assert len(app.pool.fill(20, deadline=patience()).spares) == 20

@@ -169,7 +169,9 @@ def test_a_snapshot_goes_out_with_the_branches_on_it(app: App, instance: Instanc
 
 
 def test_the_pool_and_images_and_sweeps_go_out_whole(app: App) -> None:
+    assert view_pool(app.pool.status()).reason == app.pool.status().reason != ""
     (spare,) = app.pool.fill(1, deadline=patience()).spares
+    assert view_pool(app.pool.status()).reason is None
     (shown,) = view_pool(app.pool.status()).spares
     assert (shown.id, shown.port, shown.maker) == (spare.id, spare.port, spare.maker)
     (prepared,) = view_prepared(app.images.list()).images
