@@ -19,6 +19,7 @@ from dev_postgres_mcp.errors import (
     InitFailed,
     InstanceNotFound,
     InvalidInput,
+    LimitReached,
 )
 from dev_postgres_mcp.instances.observation import describe
 from dev_postgres_mcp.instances.quota import Quota, instances_of
@@ -198,6 +199,8 @@ class Creator:
         born = state.record.conninfo(container.endpoint)
         try:
             with self._removing_on_failure(container, deadline):
+                present = instances_of(self._runtime.list(deadline=deadline))
+                self._policy.quota.keep_claimed(container.container_id, present)
                 delivery = self._runtime.delivery(container, lease, record)
                 if delivery is None:
                     self._runtime.write_state(container, lease, record=record, deadline=deadline)
@@ -206,7 +209,7 @@ class Creator:
                     conninfo = record.conninfo(container.endpoint)
                     self._sql.create_extensions(conninfo, spec.extensions, deadline=deadline)
                 deadline.check(f"finishing the claimed {container.name}")
-        except (Cancelled, DeadlineExceeded):
+        except (Cancelled, DeadlineExceeded, LimitReached):
             raise
         except InitFailed:
             if spec.extensions:

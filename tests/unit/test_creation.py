@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from dev_postgres_mcp.app import assemble_app
 from dev_postgres_mcp.deadline import Deadline
 from dev_postgres_mcp.errors import Cancelled, DeadlineExceeded, InitFailed, InvalidInput, LimitReached
 from dev_postgres_mcp.instances import Policy, build_spec
@@ -19,8 +20,17 @@ from dev_postgres_mcp.instances.quota import Quota
 from dev_postgres_mcp.model import Lease
 from dev_postgres_mcp.parsing import MAX_DURATION
 from dev_postgres_mcp.runtimes.base import Kind, Role
+from dev_postgres_mcp.runtimes.memory import MemoryRuntime
 from tests.helpers.acts import conninfo_of, create, is_gone, start_spare
-from tests.helpers.stages import MemoryStage, build_app, edit_container, patience, run_together
+from tests.helpers.stages import (
+    PORTS,
+    MemoryStage,
+    build_app,
+    edit_container,
+    owner_of,
+    patience,
+    run_together,
+)
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -301,6 +311,34 @@ def test_a_spare_of_another_version_of_the_program_is_left_to_that(
 
 def contract_of(program: App, instance: Instance) -> str:
     return program.manager.find(instance.id).contract
+
+
+class CrowdedRuntime(MemoryRuntime):
+    """Somebody else is always a moment faster than a claim."""
+
+    others: list[Instance]
+
+    def claim(self, container: Container, *, deadline: Deadline) -> Container | None:
+        self.others.append(create(build_app(MemoryStage(self._world)), memory="300m"))
+        return super().claim(container, deadline=deadline)
+
+
+@pytest.mark.parametrize("ceiling", [{"max_instances": 1}, {"max_total_memory": "800m"}], ids=repr)
+def test_a_claim_keeps_to_the_ceilings_also_when_somebody_was_faster(
+    memory_stage: MemoryStage, world: MemoryWorld, ceiling: dict[str, Any]
+) -> None:
+    spare_of(memory_stage, build_app(memory_stage))
+    runtime = CrowdedRuntime(world, PORTS)
+    runtime.others = []
+    program = assemble_app(
+        build_app(memory_stage, **ceiling).settings,
+        runtime=runtime,
+        sql=memory_stage.sql,
+        owner=owner_of(memory_stage),
+    )
+    with pytest.raises(LimitReached):
+        create(program)
+    assert [body.container.id for body in world.bodies.values()] == [runtime.others[0].id]
 
 
 def test_what_fits_is_of_the_same_image_and_limits(memory_stage: MemoryStage) -> None:
