@@ -144,18 +144,32 @@ class Creator:
     def _start_cold(
         self, spec: InstanceSpec, base: Image, *, progress: Callable[[Progress], None], deadline: Deadline
     ) -> Instance:
-        image = base
         if spec.seed:
             image = self._find_seed(spec, base, deadline)
-        elif not spec.init:
+        elif spec.init:
+            image = base
+        else:
             image = self.ensure_prepared(base, progress=progress, deadline=deadline)
-        deadline = deadline.part(self._policy.create_timeout, undoable=True)
+            try:
+                return self._start_on(image, spec, progress=progress, deadline=deadline)
+            except EngineFailed as exc:
+                # Between the find and the start somebody may have swept it.
+                if image is base or self._runtime.find_image(image.id, deadline=deadline) is not None:
+                    raise
+                log.info("the prepared image of %s was removed: %s", base.ref, exc.message)
+                image = self.ensure_prepared(base, progress=progress, deadline=deadline)
+        return self._start_on(image, spec, progress=progress, deadline=deadline)
+
+    def _start_on(
+        self, image: Image, spec: InstanceSpec, *, progress: Callable[[Progress], None], deadline: Deadline
+    ) -> Instance:
+        starting = deadline.part(self._policy.create_timeout, undoable=True)
         launch = replace(
             plan_launch(spec, image, patience=self._policy.create_timeout, hard_end=self.hard_end()),
             maker=self._policy.session,
         )
         container = self.start(
-            launch, launch.record, extensions=spec.extensions, progress=progress, deadline=deadline
+            launch, launch.record, extensions=spec.extensions, progress=progress, deadline=starting
         )
         return self.tell(container, launch.record, launch.lease)
 

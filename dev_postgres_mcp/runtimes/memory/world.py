@@ -9,7 +9,7 @@ from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
-from dev_postgres_mcp.errors import EngineDown, InstanceNotFound
+from dev_postgres_mcp.errors import EngineDown, EngineFailed, InstanceNotFound
 from dev_postgres_mcp.model import Endpoint, Evidence
 from dev_postgres_mcp.runtimes.base import Container, Image, Role
 
@@ -158,7 +158,12 @@ class MemoryWorld(_Knobs):
         self.images[ref] = _digest(secrets.token_hex())
 
     def add(self, launch: Launch, port: int, *, running: bool = True) -> Container | None:
-        """Add a container with a cluster of its own, None when another one has the port."""
+        """Add a container with a cluster of its own, None when another one has the port.
+
+        Raises EngineFailed when its image is gone.
+        """
+        if launch.image.id not in {*self.images.values(), *self.stored}:
+            raise EngineFailed(f"no such image: {launch.image.id}", hint="somebody has removed it")
         cluster = self._cluster(launch)
         with self.lock:
             others = [other.container for other in self.bodies.values() if other.container.running]
