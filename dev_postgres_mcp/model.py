@@ -295,7 +295,8 @@ class PreparedImage:
 class Snapshot:
     """A frozen state of an instance's whole cluster.  `size` is what it adds to its parent, in bytes.
 
-    `branches` are the ids of the instances that stand on it.
+    `branches` are the ids of the instances that stand on it; `restored` those of them that were not made from it
+    but put back to it.
     """
 
     id: str
@@ -307,6 +308,7 @@ class Snapshot:
     expires_at: datetime | None
     size: int
     branches: tuple[str, ...] = ()
+    restored: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -76,13 +76,15 @@ class Snapshots:
         return tuple(_describe(stored, containers) for stored in self._stored(None))
 
     def delete(self, ref: str, *, force: bool = False) -> Snapshot:
-        """Remove a snapshot; `force` drops the instances that stand on it too.  Raises SnapshotInUse."""
+        """Remove a snapshot; `force` drops its branches too.  Raises SnapshotInUse.
+
+        An instance that was restored to it is not dropped by that: nobody thinks of it as the snapshot's.
+        """
         stored = self._find(ref, None)
         snapshot = _describe(stored, self._runtime.list())
-        if snapshot.branches:
-            if not force:
-                raise SnapshotInUse(f"{snapshot.name} carries {', '.join(snapshot.branches)}")
-            self._manager.drop(snapshot.branches)
+        if snapshot.restored or (snapshot.branches and not force):
+            raise _in_use(snapshot)
+        self._manager.drop(snapshot.branches)
         if not self._runtime.remove_image(stored.image.id):
             raise SnapshotInUse(f"{snapshot.name} could not be removed: something new stands on it")
         return snapshot
@@ -283,7 +285,21 @@ def _only(ref: str, found: Sequence[StoredImage]) -> StoredImage:
     return found[0]
 
 
+def _in_use(snapshot: Snapshot) -> SnapshotInUse:
+    restored = ", ".join(snapshot.restored)
+    branches = ", ".join(one for one in snapshot.branches if one not in snapshot.restored)
+    carried = [f"the branches {branches}"] if branches else []
+    if not restored:
+        return SnapshotInUse(f"{snapshot.name} carries {carried[0]}")
+    carried.append(f"what was restored to it: {restored}")
+    return SnapshotInUse(
+        f"{snapshot.name} carries {' and '.join(carried)}",
+        hint=f"force drops branches only: drop {restored}, or restore it to another snapshot, then delete again",
+    )
+
+
 def _describe(stored: StoredImage, containers: Sequence[Container]) -> Snapshot:
+    standing = [one for one in containers if one.image_id == stored.image.id]
     return Snapshot(
         id=stored.key,
         name=stored.name,
@@ -293,5 +309,7 @@ def _describe(stored: StoredImage, containers: Sequence[Container]) -> Snapshot:
         created_at=stored.created_at,
         expires_at=stored.expires_at,
         size=stored.size,
-        branches=tuple(one.id for one in containers if one.image_id == stored.image.id),
+        branches=tuple(one.id for one in standing),
+        # What stands on the image of itself was restored, whether or not its runtime has noted that.
+        restored=tuple(one.id for one in standing if one.restored or one.id == stored.source),
     )

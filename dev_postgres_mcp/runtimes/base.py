@@ -220,7 +220,8 @@ class Launch:
 class Container:
     """What a runtime holds under one id: alive, half-made or dead.  `evidence` only where it was looked for.
 
-    `image` is what was asked for, `image_id` what it stands on, `maker` the session that started it.
+    `image` is what was asked for, `image_id` what it stands on, `maker` the session that started it; `restored`
+    says that it has taken the place of another one.
     """
 
     id: str
@@ -238,6 +239,7 @@ class Container:
     limits: Limits
     settings: Mapping[str, str] = field(default_factory=dict)
     maker: str = ""
+    restored: bool = False
     image_kind: Kind | None = None
     contract: str = ""
     user: str = ""

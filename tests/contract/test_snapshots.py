@@ -283,6 +283,31 @@ def test_a_snapshot_in_use_is_deleted_only_by_force(
     assert [left.id for left in owned(stage, program.runtime)] == [instance.id]
 
 
+def test_force_does_not_drop_what_was_restored_to_a_snapshot(
+    stage: Stage, program: App, instance: Instance, name: str
+) -> None:
+    program.snapshots.take(instance.id, name)
+    one = branch(program, name)
+    program.snapshots.restore(instance.id, name)
+    (taken,) = of_source(program, instance)
+    assert set(taken.branches) == {instance.id, one.id}
+    assert taken.restored == (instance.id,)
+    for force in (False, True):
+        with pytest.raises(
+            SnapshotInUse,
+            match=f"{name} carries the branches {one.id} and what was restored to it: {instance.id}",
+        ) as caught:
+            program.snapshots.delete(name, force=force)
+        assert f"drop {instance.id}, or restore it to another snapshot" in caught.value.hint
+    assert {left.id for left in owned(stage, program.runtime)} == {instance.id, one.id}
+    other = program.snapshots.take(instance.id)
+    program.snapshots.restore(instance.id, other.id)
+    assert program.snapshots.delete(name, force=True).branches == (one.id,)
+    stage.sql.login(conninfo_of(instance))
+    with pytest.raises(SnapshotInUse, match="carries what was restored to it"):
+        program.snapshots.delete(other.id, force=True)
+
+
 def test_a_snapshot_is_deleted_by_name_id_or_the_start_of_it(
     program: App, instance: Instance, name: str
 ) -> None:

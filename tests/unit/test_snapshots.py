@@ -194,6 +194,17 @@ def test_force_drops_the_branches_and_nothing_else(app: App, world: MemoryWorld,
     assert {body.container.id for body in world.bodies.values()} == {instance.id, two.id}
 
 
+def test_what_was_restored_to_the_snapshot_of_another_instance_is_no_branch(
+    app: App, world: MemoryWorld, instance: Instance
+) -> None:
+    app.snapshots.take(instance.id, "monday")
+    other = create(app)
+    app.snapshots.restore(other.id, "monday")
+    with pytest.raises(SnapshotInUse, match=f"monday carries what was restored to it: {other.id}"):
+        app.snapshots.delete("monday", force=True)
+    assert {body.container.id for body in world.bodies.values()} == {instance.id, other.id}
+
+
 def test_a_branch_has_what_was_asked_for_and_the_rest_of_its_source(memory_stage: MemoryStage) -> None:
     program = build_app(memory_stage, memory="300m", cpus=0.5)
     source = create(program, database="shop", username="me", settings={"work_mem": "8MB"}, labels={"a": "b"})

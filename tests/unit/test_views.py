@@ -164,7 +164,7 @@ def test_a_snapshot_goes_out_with_the_branches_on_it(app: App, instance: Instanc
     view = view_snapshots(app.snapshots.list())
     (shown,) = view.snapshots
     assert (shown.id, shown.name, shown.source) == (taken.id, "monday", instance.id)
-    assert (shown.branches, shown.expires_at) == ([one.id], taken.expires_at)
+    assert (shown.branches, shown.restored, shown.expires_at) == ([one.id], [], taken.expires_at)
     assert view.size_bytes == shown.size_bytes == taken.size > 0
 
 

@@ -215,6 +215,7 @@ class MemoryWorld(_Knobs):
             limits=launch.limits,
             settings=dict(launch.settings),
             maker=launch.maker,
+            restored=launch.role is Role.RESTORING,
             contract=self.contract,
             user=_USER,
         )
