@@ -14,6 +14,7 @@ from dev_postgres_mcp.errors import (
     Cancelled,
     DeadlineExceeded,
     DevPostgresError,
+    EngineDown,
     EngineFailed,
     EngineUnsupported,
     InitFailed,
@@ -203,7 +204,8 @@ class Creator:
 
     def _claim(self, spec: InstanceSpec, spare: Container, deadline: Deadline) -> Instance | None:
         state = None
-        with suppress(InstanceNotFound, EngineFailed):
+        # A hung one must not stop every create: if it is the engine, the next call says so.
+        with suppress(InstanceNotFound, EngineFailed, EngineDown):
             state = self._runtime.read_state(spare)
         container = self._runtime.claim(spare, deadline=deadline) if state is not None else None
         if state is None or container is None:

@@ -56,7 +56,7 @@ class Sweeper:
         swept += [
             Leftover(kind=f"{stored.kind.value} image", name=stored.name or stored.image.ref, reason=reason)
             for stored, reason in self._find_images(present, now)
-            if dry_run or self._runtime.remove_image(stored.image.id)
+            if dry_run or self._remove_image(stored)
         ]
         if not dry_run:
             self._runtime.forget_all_but(present)
@@ -104,6 +104,11 @@ class Sweeper:
             return self._runtime.remove(container.container_id)
         return False
 
+    def _remove_image(self, stored: StoredImage) -> bool:
+        with suppress(DevPostgresError):
+            return self._runtime.remove_image(stored.image.id)
+        return False
+
     def _find_images(
         self, containers: Sequence[Container], now: datetime
     ) -> Iterator[tuple[StoredImage, str]]:
@@ -131,8 +136,10 @@ class Sweeper:
         if not stored.key:
             return "a newer one has taken its name"
         # A seed holds what somebody put into it: that one goes by name only.
-        stale = not stored.name and is_stale(self._runtime, stored)
-        return "its base image has changed or is gone" if stale else ""
+        with suppress(DevPostgresError):
+            if not stored.name and is_stale(self._runtime, stored):
+                return "its base image has changed or is gone"
+        return ""
 
     def _beyond_ceiling(
         self, snapshots: Sequence[StoredImage], used: Collection[str]

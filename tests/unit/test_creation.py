@@ -230,6 +230,13 @@ def test_a_spare_that_does_not_answer_is_put_away(memory_stage: MemoryStage, wor
     assert list(world.bodies) == [instance.container_id]
 
 
+def test_a_hung_spare_stops_no_create(memory_stage: MemoryStage, world: MemoryWorld) -> None:
+    program = build_app(memory_stage)
+    spare = spare_of(memory_stage, program)
+    world.hung = {spare.container_id}
+    assert create(build_app(memory_stage)).id != spare.id
+
+
 def test_a_claim_that_fails_halfway_is_undone(memory_stage: MemoryStage, world: MemoryWorld) -> None:
     """The extension comes last: record, names and password are changed already."""
     program = build_app(memory_stage)

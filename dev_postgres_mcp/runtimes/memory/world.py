@@ -104,6 +104,7 @@ class _Knobs:
     ends_by_itself: bool = True
     memory: int = 0
     ahead: timedelta = timedelta(0)
+    hung: set[str] = field(default_factory=set)
     extensions: set[str] = field(default_factory=lambda: {"hstore", "pg_trgm"})
 
 
@@ -112,6 +113,7 @@ class MemoryWorld(_Knobs):
 
     `ahead` is how far the engine's clock is ahead of ours; without `ends_by_itself` PID 1 is stuck, and nothing
     ends with its lease.  `can_commit` is a capability, and `contract` what the program of this moment makes containers by; without `can_prepare` no image can be prepared.
+    About a container whose id is in `hung` the engine says nothing but that it is there.
     """
 
     def __init__(self, *, images: Sequence[str] = (), registry: Sequence[str] = ()) -> None:
@@ -124,8 +126,10 @@ class MemoryWorld(_Knobs):
         self.lock = threading.Lock()
 
     def body(self, container_id: str, deadline: Deadline | None = None) -> Body:
-        """Return one container; raises InstanceNotFound."""
+        """Return one container; raises InstanceNotFound, and EngineDown when it is hung."""
         self.check_up(deadline)
+        if container_id in self.hung:
+            raise EngineDown(f"the in-memory engine stopped answering while looking at {container_id[:12]}")
         body = self.bodies.get(container_id)
         if body is None:
             raise InstanceNotFound(f"container {container_id[:12]} is gone")
