@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 from dev_postgres_mcp.deadline import Deadline
 from dev_postgres_mcp.errors import EngineFailed, InstanceNotFound, InvalidInput, LoginFailed, ServerNotReady
-from dev_postgres_mcp.instances.creation import end_after
+from dev_postgres_mcp.instances.launches import end_after
 from dev_postgres_mcp.instances.lookup import find_container
 from dev_postgres_mcp.instances.quota import instances_of, sum_memory
 from dev_postgres_mcp.model import Drop, Health, Instance, InstanceList, Lease, Outcome, Progress

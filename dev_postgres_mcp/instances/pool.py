@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING
 
 from dev_postgres_mcp.deadline import Deadline
 from dev_postgres_mcp.errors import DevPostgresError, LimitReached
-from dev_postgres_mcp.instances.creation import end_after, fits, lasts, plan_launch
+from dev_postgres_mcp.instances.claiming import fits, lasts
+from dev_postgres_mcp.instances.launches import end_after, plan_launch
 from dev_postgres_mcp.instances.quota import sum_memory
 from dev_postgres_mcp.instances.sweeping import sweep_quietly
 from dev_postgres_mcp.model import PoolStatus, Secret, Spare

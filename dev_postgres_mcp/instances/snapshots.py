@@ -23,7 +23,7 @@ from dev_postgres_mcp.errors import (
     SnapshotInUse,
     SnapshotNotFound,
 )
-from dev_postgres_mcp.instances.creation import end_after
+from dev_postgres_mcp.instances.launches import end_after
 from dev_postgres_mcp.instances.quota import instances_of
 from dev_postgres_mcp.instances.readiness import wait_ready
 from dev_postgres_mcp.model import Lease, Limits, Progress, Snapshot

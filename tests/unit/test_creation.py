@@ -14,7 +14,9 @@ from dev_postgres_mcp.app import assemble_app
 from dev_postgres_mcp.deadline import Deadline
 from dev_postgres_mcp.errors import Cancelled, DeadlineExceeded, InitFailed, InvalidInput, LimitReached
 from dev_postgres_mcp.instances import Policy, build_spec
-from dev_postgres_mcp.instances.creation import Creator, end_after, fits, in_seconds, lasts, start_lease
+from dev_postgres_mcp.instances.claiming import fits, lasts
+from dev_postgres_mcp.instances.creation import Creator
+from dev_postgres_mcp.instances.launches import end_after, in_seconds, start_lease
 from dev_postgres_mcp.instances.observation import Observer
 from dev_postgres_mcp.instances.quota import Quota
 from dev_postgres_mcp.model import Lease

@@ -24,7 +24,7 @@ from dev_postgres_mcp.errors import (
     ServerNotReady,
 )
 from dev_postgres_mcp.instances import build_spec
-from dev_postgres_mcp.instances.creation import plan_launch
+from dev_postgres_mcp.instances.launches import plan_launch
 from dev_postgres_mcp.model import Outcome, Progress, Secret, Status
 from dev_postgres_mcp.runtimes.base import Image
 from tests.helpers.acts import create
