@@ -24,6 +24,7 @@ from dev_postgres_mcp.errors import (
     SnapshotNotFound,
 )
 from dev_postgres_mcp.instances.launches import end_after
+from dev_postgres_mcp.instances.lookup import find_snapshot, only_snapshot
 from dev_postgres_mcp.instances.quota import instances_of
 from dev_postgres_mcp.instances.readiness import wait_ready
 from dev_postgres_mcp.model import Lease, Limits, Progress, Snapshot
@@ -80,7 +81,7 @@ class Snapshots:
 
         An instance that was restored to it is not dropped by that: nobody thinks of it as the snapshot's.
         """
-        stored = self._find(ref, None)
+        stored = find_snapshot(ref, self._stored(None))
         snapshot = _describe(stored, self._runtime.list())
         if snapshot.restored or (snapshot.branches and not force):
             raise _in_use(snapshot)
@@ -126,7 +127,7 @@ class Snapshots:
         user, with which the dsn would not work.
         """
         deadline = self._part(deadline)
-        stored = self._find(snapshot, deadline)
+        stored = find_snapshot(snapshot, self._stored(deadline))
         container, state = self._find_restorable(ref)
         record = state.record
         if (stored.database, stored.username) != (record.database, record.username):
@@ -259,15 +260,7 @@ class Snapshots:
                 f"{shorten(source)!r} is a snapshot and the instance {instance.id}",
                 hint=f"give the id: {named[0].key} or {instance.id}",
             )
-        return _only(source, named)
-
-    def _find(self, ref: str, deadline: Deadline | None) -> StoredImage:
-        stored = self._stored(deadline)
-        exact = [one for one in stored if ref in {one.name, one.key}]
-        found = exact or [one for one in stored if ref and one.key.startswith(ref)]
-        if not found:
-            raise SnapshotNotFound(f"no snapshot answers to {shorten(ref)!r}")
-        return _only(ref, found)
+        return only_snapshot(source, named)
 
     def _stored(self, deadline: Deadline | None) -> tuple[StoredImage, ...]:
         """Return the snapshots; one without a key is not whole, or on its way out."""
@@ -276,13 +269,6 @@ class Snapshots:
 
     def _part(self, deadline: Deadline | None) -> Deadline:
         return (deadline or Deadline(inf)).part(self._policy.pull_timeout, undoable=True)
-
-
-def _only(ref: str, found: Sequence[StoredImage]) -> StoredImage:
-    if len(found) > 1:
-        keys = ", ".join(one.key for one in found)
-        raise AmbiguousReference(f"{shorten(ref)!r} could be any of the snapshots {keys}")
-    return found[0]
 
 
 def _in_use(snapshot: Snapshot) -> SnapshotInUse:
