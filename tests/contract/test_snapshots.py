@@ -350,7 +350,7 @@ def test_a_dead_server_cannot_be_frozen(stage: Stage, program: App, instance: In
 
 
 def test_what_is_paused_is_not_restored(stage: Stage, program: App, instance: Instance) -> None:
-    """Somebody looks at it as it stands, or is freezing it at this moment."""
+    """Somebody wants to look at it as it stands."""
     taken = program.snapshots.take(instance.id)
     stage.pause(instance.container_id)
     with pytest.raises(ServerNotReady, match="is paused"):
