@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from dev_postgres_mcp.sql.script_base import ScriptSql
 
 
-SWEEP_SECONDS = 60.0
+COMMAND_SWEEP_SECONDS = 60.0
 SWEEP_PATIENCE = 2.0
 """Seconds: a person waits for the prompt meanwhile, and whoever sweeps next goes on with it."""
 
@@ -78,7 +78,7 @@ class App:
         if file is None:
             return
         with suppress(OSError):
-            if file.exists() and time.time() - file.stat().st_mtime < SWEEP_SECONDS:
+            if file.exists() and time.time() - file.stat().st_mtime < COMMAND_SWEEP_SECONDS:
                 return
             file.parent.mkdir(parents=True, exist_ok=True)
             file.touch()

@@ -1,4 +1,4 @@
-"""How long a verb may take, and the switch that ends it early.
+"""How long a verb may take, and the token that ends it early.
 
 One object travels from the face to the engine's socket, so that a client that goes away, a signal and a
 clock all end a long verb in the same way.
@@ -21,28 +21,28 @@ UNDO_SECONDS = 5.0
 """Kept back from a verb's time, so that undoing a failed one still fits into it."""
 
 
-class Switch:
-    """Turned once, by any thread; runs what was hung on it."""
+class CancelToken:
+    """Cancelled once, by any thread, for all deadlines that share it; runs what was registered with it."""
 
     def __init__(self) -> None:
-        """Nothing is hung on it yet."""
-        self.turned = threading.Event()
+        """Nothing is registered yet."""
+        self.cancelled = threading.Event()
         self._actions: list[Callable[[], None]] = []
         self._lock = threading.Lock()
 
-    def turn(self) -> None:
-        """Turn it; a second time does nothing."""
+    def cancel(self) -> None:
+        """Cancel; a second time does nothing."""
         with self._lock:
-            self.turned.set()
+            self.cancelled.set()
             actions, self._actions = self._actions, []
         for action in actions:
             action()
 
     @contextmanager
-    def holding(self, action: Callable[[], None]) -> Iterator[None]:
-        """Hang `action` on it for a while."""
+    def on_cancel(self, action: Callable[[], None]) -> Iterator[None]:
+        """Have `action` registered for a while."""
         with self._lock:
-            late = self.turned.is_set()
+            late = self.cancelled.is_set()
             if not late:
                 self._actions.append(action)
         if late:
@@ -63,20 +63,20 @@ class Deadline:
         self.seconds = seconds
         self._end = time.monotonic() + seconds
         self._reserve = reserve
-        self._switch = Switch()
+        self._token = CancelToken()
 
     def cancel(self) -> None:
         """End it now; whoever waits on it wakes up."""
-        self._switch.turn()
+        self._token.cancel()
 
     def on_cancel(self, action: Callable[[], None]) -> AbstractContextManager[None]:
         """Run `action` on the canceller's thread when it is cancelled within this block, at once if it is already."""
-        return self._switch.holding(action)
+        return self._token.on_cancel(action)
 
     @property
     def cancelled(self) -> bool:
         """Tell whether somebody has cancelled it."""
-        return self._switch.turned.is_set()
+        return self._token.cancelled.is_set()
 
     def remaining(self) -> float:
         """Return the seconds that are left, never negative."""
@@ -84,7 +84,7 @@ class Deadline:
 
     def check(self, doing: str) -> None:
         """Raise Cancelled or DeadlineExceeded when there is no time left for `doing`."""
-        if self._switch.turned.is_set():
+        if self._token.cancelled.is_set():
             raise Cancelled(f"cancelled while {doing}")
         if self.remaining() <= 0:
             raise DeadlineExceeded(
@@ -95,7 +95,7 @@ class Deadline:
 
     def sleep(self, seconds: float) -> None:
         """Wait, but not longer than the deadline and not after a cancel."""
-        self._switch.turned.wait(min(seconds, self.remaining()))
+        self._token.cancelled.wait(min(seconds, self.remaining()))
 
     def part(self, seconds: float, *, undoable: bool = False) -> Deadline:
         """Return a deadline of at most `seconds` that is cancelled together with this one.
@@ -104,7 +104,7 @@ class Deadline:
         """
         seconds = min(seconds, self.remaining())
         shorter = Deadline(seconds, reserve=min(UNDO_SECONDS, seconds / 2) if undoable else 0.0)
-        shorter._switch = self._switch
+        shorter._token = self._token
         return shorter
 
     def undoing(self) -> Deadline:

@@ -5,7 +5,7 @@
     |  `- InvalidConfiguration    the same, in a file, the environment or a flag
     |- InstanceNotFound           no instance answers to that reference
     |- SnapshotNotFound           no snapshot answers to that name
-    |- SnapshotInUse              instances stand on it; lists them
+    |- SnapshotInUse              instances stand on it; lists them, branches and restored ones apart
     |- AmbiguousReference         several do; lists them
     |- EngineUnavailable          no engine to work with
     |  |- EngineNotFound          none was found where one could be
@@ -103,7 +103,7 @@ class SnapshotInUse(DevPostgresError):
     """Instances stand on it."""
 
     code = "snapshot_in_use"
-    default_hint = "drop them first, or delete with force, which drops them too"
+    default_hint = "drop them first, or delete with force, which drops branches too"
 
 
 class AmbiguousReference(DevPostgresError):

@@ -295,7 +295,8 @@ class PreparedImage:
 class Snapshot:
     """A frozen state of an instance's whole cluster.  `size` is what it adds to its parent, in bytes.
 
-    `branches` are the ids of the instances that stand on it.
+    `branches` are the ids of the instances that stand on it; `restored` those of them that were not made from it
+    but put back to it.
     """
 
     id: str
@@ -307,6 +308,7 @@ class Snapshot:
     expires_at: datetime | None
     size: int
     branches: tuple[str, ...] = ()
+    restored: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -331,7 +333,12 @@ class Spare:
 
 @dataclass(frozen=True, kw_only=True)
 class PoolStatus:
-    """The spares of one engine, whoever made them, and how many each server keeps."""
+    """The spares of one engine, whoever made them, and how many each server keeps.
+
+    `reason` says why none of them is one that a create with the defaults can claim, and what changes that; empty
+    when one is.
+    """
 
     size: int
     spares: tuple[Spare, ...]
+    reason: str = ""

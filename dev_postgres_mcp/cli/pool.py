@@ -16,6 +16,7 @@ from dev_postgres_mcp.cli.tables import show_pool
 if TYPE_CHECKING:
     from dev_postgres_mcp.deadline import Deadline
     from dev_postgres_mcp.model import PoolStatus
+    from dev_postgres_mcp.views.upkeep import PoolView
 
 pool_app = make_group()
 
@@ -29,7 +30,7 @@ def status(
 
     with invocation_of(context).app("postgres pool status") as app:
         view = view_pool(app.pool.status())
-    show_pool(view, form, quiet=quiet)
+    _show(view, form, quiet=quiet)
 
 
 @pool_app.command("fill", epilog="\b\nExample:\n  dev-postgres-mcp postgres pool fill --size 3 --ttl 30m")
@@ -57,7 +58,7 @@ def fill(
             with ProgressTalk(quiet=quiet) as progress:
                 return app.pool.fill(size, seconds=seconds, progress=progress, deadline=deadline)
 
-        run_undoable(make, then=lambda made: show_pool(view_pool(made), form, quiet=quiet))
+        run_undoable(make, then=lambda made: _show(view_pool(made), form, quiet=quiet))
 
 
 @pool_app.command("drain", epilog="\b\nExample:\n  dev-postgres-mcp postgres pool drain")
@@ -70,3 +71,12 @@ def drain(context: typer.Context, *, quiet: QuietOption = False) -> None:
     if not quiet:
         for instance_id in drained:
             show_text(instance_id)
+
+
+def _show(view: PoolView, form: OutputFormat, *, quiet: bool) -> None:
+    """Write the spares, and tell why there is none to claim."""
+    from dev_postgres_mcp.cli.render import talk
+
+    show_pool(view, form, quiet=quiet)
+    if view.reason is not None and form is OutputFormat.TABLE and not quiet:
+        talk(f"nothing to claim: {view.reason}")

@@ -1,16 +1,16 @@
-"""Which instance does a person mean: an id, a name, or the start of an id."""
+"""Which instance or snapshot does a person mean: an id, a name, or the start of an id."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from dev_postgres_mcp.errors import AmbiguousReference, InstanceNotFound
+from dev_postgres_mcp.errors import AmbiguousReference, InstanceNotFound, SnapshotNotFound
 from dev_postgres_mcp.parsing import shorten
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
-    from dev_postgres_mcp.runtimes.base import Container
+    from dev_postgres_mcp.runtimes.base import Container, StoredImage
 
 
 def find_container(
@@ -36,6 +36,26 @@ def find_container(
         raise InstanceNotFound(f"no instance answers to {shorten(ref)!r}")
     if len(found) > 1:
         raise _ambiguous(ref, found, known)
+    return found[0]
+
+
+def find_snapshot(ref: str, stored: Sequence[StoredImage]) -> StoredImage:
+    """Return the one snapshot that `ref` names: by name or id, else by the start of an id.
+
+    Raises SnapshotNotFound, or AmbiguousReference with the candidates.
+    """
+    exact = [one for one in stored if ref in {one.name, one.key}]
+    found = exact or [one for one in stored if ref and one.key.startswith(ref)]
+    if not found:
+        raise SnapshotNotFound(f"no snapshot answers to {shorten(ref)!r}")
+    return only_snapshot(ref, found)
+
+
+def only_snapshot(ref: str, found: Sequence[StoredImage]) -> StoredImage:
+    """Return the only one of those that were found; raises AmbiguousReference for several."""
+    if len(found) > 1:
+        keys = ", ".join(one.key for one in found)
+        raise AmbiguousReference(f"{shorten(ref)!r} could be any of the snapshots {keys}")
     return found[0]
 
 

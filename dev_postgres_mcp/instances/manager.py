@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 from dev_postgres_mcp.deadline import Deadline
 from dev_postgres_mcp.errors import EngineFailed, InstanceNotFound, InvalidInput, LoginFailed, ServerNotReady
-from dev_postgres_mcp.instances.creation import end_after
+from dev_postgres_mcp.instances.launches import end_after
 from dev_postgres_mcp.instances.lookup import find_container
 from dev_postgres_mcp.instances.quota import instances_of, sum_memory
 from dev_postgres_mcp.model import Drop, Health, Instance, InstanceList, Lease, Outcome, Progress
@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from dev_postgres_mcp.sql.base import Sql
 
 _REMOVERS = 8
+_POLL_SECONDS = 0.05
 NEAR_END_SECONDS = 600.0
 """From when on a health check warns that an instance will end."""
 
@@ -81,26 +82,31 @@ class InstanceManager:
     ) -> Instance:
         """Let an instance live until `ttl` from now, and change its idle timeout; what is left out stays.
 
-        Durations as `90s`, `8h`, `2d`, `none`.  Raises InvalidInput beyond what was fixed at its creation.
+        While it is being restored that is waited for.  Durations as `90s`, `8h`, `2d`, `none`.  Raises InvalidInput beyond what was fixed at its creation.
         """
         if ttl is None and idle_timeout is None:
             raise InvalidInput("nothing to change is given", hint="give a ttl, an idle_timeout, or both")
         wanted = None if ttl is None else parse_duration(ttl, what="ttl")
         idle = None if idle_timeout is None else parse_duration(idle_timeout, what="idle_timeout")
-        container = self.find(ref)
-        state = self._runtime.read_state(container)
-        if state is None or not container.running:
-            raise ServerNotReady(
-                f"{container.id} does not run and cannot be extended", hint="create a new one"
-            )
-        check_end(container, wanted)
-        lease = Lease(
-            expires_at=state.lease.expires_at if ttl is None else end_after(wanted, container.hard_end),
-            idle_timeout=state.lease.idle_timeout if idle_timeout is None else idle,
-        )
         waiting = (deadline or Deadline(inf)).part(self._policy.create_timeout)
-        self._runtime.write_state(container, lease, deadline=waiting)
-        return self._observer.observe(container)
+        container = self.find(ref)
+        while True:
+            state = self._runtime.read_state(container)
+            if state is None or not container.running:
+                raise ServerNotReady(
+                    f"{container.id} does not run and cannot be extended", hint="create a new one"
+                )
+            check_end(container, wanted)
+            lease = Lease(
+                expires_at=state.lease.expires_at if ttl is None else end_after(wanted, container.hard_end),
+                idle_timeout=state.lease.idle_timeout if idle_timeout is None else idle,
+            )
+            self._runtime.write_state(container, lease, deadline=waiting)
+            # A restore that had looked at the lease before brings the old one back.
+            successor = self._find_successor(container, waiting)
+            if successor is None:
+                return self._observer.observe(container)
+            container = successor
 
     def drop(self, refs: Sequence[str]) -> tuple[Drop, ...]:
         """Remove instances with all they hold.  What is gone already is no error.
@@ -185,7 +191,7 @@ class InstanceManager:
     def _drop_one(self, ref: str, container: Container | None) -> Drop:
         removed = container is not None and self._runtime.remove(container.container_id)
         if container is not None:
-            self._remove_standby(container)
+            self._remove_restoring(container)
         if container is not None and container.image_kind is Kind.BRANCH:
             # Made for this branch alone; where a branch of it still stands on it, a sweep comes back to it.
             with suppress(EngineFailed):
@@ -196,16 +202,29 @@ class InstanceManager:
             outcome=Outcome.DROPPED if removed else Outcome.ALREADY_GONE,
         )
 
+    def _find_successor(self, container: Container, deadline: Deadline) -> Container | None:
+        """Return what a restore has put in a container's place, once it is there; None when nobody restores it."""
+        while True:
+            same = [one for one in self._runtime.list(deadline=deadline) if one.id == container.id]
+            # Whose time is over was left by a dead restorer: a sweep decides about it.
+            now = datetime.now(UTC)
+            if not any(one.role is Role.RESTORING and now < one.ready_by for one in same):
+                break
+            deadline.sleep(_POLL_SECONDS)
+            deadline.check(f"waiting until {container.id} is restored")
+        others = (one for one in instances_of(same) if one.container_id != container.container_id)
+        return next(others, None)
+
     def _droppable(self) -> tuple[Container, ...]:
-        """Return the instances, also those of which only what a restore has ready is there for the moment."""
+        """Return the instances, also those of which only the restoring container is there for the moment."""
         containers = self._runtime.list()
         instances = instances_of(containers)
         ids = {container.id for container in instances}
         alone = [one for one in containers if one.role is Role.RESTORING and one.id not in ids]
         return (*instances, *alone)
 
-    def _remove_standby(self, container: Container) -> None:
-        """Remove what a restore has ready for the place of a container: it would bring back what was dropped."""
+    def _remove_restoring(self, container: Container) -> None:
+        """Remove what a restore has made for the place of a container: it would bring back what was dropped."""
         for other in self._runtime.list():
             if other.id == container.id and other.role is Role.RESTORING:
                 self._runtime.remove(other.container_id)

@@ -5,19 +5,20 @@ from __future__ import annotations
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
-from dev_postgres_mcp.errors import EngineFailed, InstanceNotFound, LoginFailed
+from dev_postgres_mcp.errors import EngineDown, EngineFailed, InstanceNotFound, LoginFailed
 from dev_postgres_mcp.instances.readiness import look_closer
 from dev_postgres_mcp.model import Instance, Lease, Owner, Status
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from dev_postgres_mcp.runtimes.base import Container, Record, Runtime, State
     from dev_postgres_mcp.sql.base import Sql
 
 _WORKERS = 8
+_Seen = TypeVar("_Seen")
 
 
 class Observer:
@@ -36,10 +37,9 @@ class Observer:
         and that is written beside it.
         """
         self._seen_ready &= {container.container_id for container in containers if container.running}
-        with ThreadPoolExecutor(_WORKERS) as pool:
-            found = pool.map(self._observe_if_there, containers)
-            there = (instance for instance in found if instance is not None)
-            return tuple(sorted(there, key=lambda instance: (instance.created_at, instance.id)))
+        found = self._look_at_each(containers, self._observe_if_there, self._describe_hung)
+        there = (instance for instance in found if instance is not None)
+        return tuple(sorted(there, key=lambda instance: (instance.created_at, instance.id)))
 
     def observe(self, container: Container) -> Instance:
         """Return one instance after a fresh login attempt, with evidence when its server is dead."""
@@ -55,10 +55,36 @@ class Observer:
         self._seen_ready.add(container.container_id)
 
     def names(self, containers: Sequence[Container]) -> dict[str, str]:
-        """Return display names by instance id."""
+        """Return display names by instance id; what cannot be read has none."""
+        states = self._look_at_each(containers, self._read_if_there, lambda *_: None)
+        return {state.record.id: state.record.name for state in states if state is not None}
+
+    def _look_at_each(
+        self,
+        containers: Sequence[Container],
+        look: Callable[[Container], _Seen],
+        hung: Callable[[Container, EngineDown], _Seen],
+    ) -> list[_Seen]:
+        """Return what was seen of each, side by side; `hung` stands in where the engine says nothing about one.
+
+        Raises EngineDown when it says nothing about any.
+        """
+
+        def look_or_tell(container: Container) -> _Seen | EngineDown:
+            try:
+                return look(container)
+            except EngineDown as exc:
+                return exc
+
         with ThreadPoolExecutor(_WORKERS) as pool:
-            states = pool.map(self._read_if_there, containers)
-            return {state.record.id: state.record.name for state in states if state is not None}
+            found = list(pool.map(look_or_tell, containers))
+        if any(isinstance(one, EngineDown) for one in found):
+            # Whether it is the engine or the container: the engine knows.
+            self._runtime.list()
+        return [
+            hung(container, one) if isinstance(one, EngineDown) else one
+            for container, one in zip(containers, found, strict=True)
+        ]
 
     def _read_if_there(self, container: Container) -> State | None:
         try:
@@ -75,10 +101,16 @@ class Observer:
         except InstanceNotFound:
             return None
         except EngineFailed as exc:
-            status = Status.EXITED if container.dead else Status.UNHEALTHY
-            return describe(
-                container, None, Lease(), runtime=self._runtime.name, status=status, hint=exc.message
-            )
+            return self._describe_unseen(container, exc.message)
+
+    def _describe_hung(self, container: Container, exc: EngineDown) -> Instance:
+        return self._describe_unseen(
+            container, f"it is broken: {exc.message}; about others the engine does answer: drop this one"
+        )
+
+    def _describe_unseen(self, container: Container, reason: str) -> Instance:
+        status = Status.EXITED if container.dead else Status.UNHEALTHY
+        return describe(container, None, Lease(), runtime=self._runtime.name, status=status, hint=reason)
 
     def _describe(self, container: Container, state: State | None, *, trying: bool) -> Instance:
         record, lease = (state.record, state.lease) if state else (None, Lease())
@@ -89,7 +121,8 @@ class Observer:
         can = self._runtime.capabilities
         if container.dead or (state is not None and state.ended is not None):
             return Status.EXITED, (
-                "its server has ended: it crashed or was stopped; what it left stays until its lease ends: drop it"
+                "its server has ended: it crashed or was stopped; what it left stays until its lease ends: "
+                "restore it to a snapshot, or drop it"
             )
         if container.state == "paused":
             advice = f", go on: {can.unpause.format(container.name)}" if can.unpause else ""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import threading
+import time
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
@@ -11,7 +12,8 @@ from typing import TYPE_CHECKING
 
 from dev_postgres_mcp.deadline import Deadline
 from dev_postgres_mcp.errors import DevPostgresError, LimitReached
-from dev_postgres_mcp.instances.creation import end_after, fits, lasts, plan_launch
+from dev_postgres_mcp.instances.claiming import fits, lasts
+from dev_postgres_mcp.instances.launches import end_after, plan_launch
 from dev_postgres_mcp.instances.quota import sum_memory
 from dev_postgres_mcp.instances.sweeping import sweep_quietly
 from dev_postgres_mcp.model import PoolStatus, Secret, Spare
@@ -19,16 +21,21 @@ from dev_postgres_mcp.parsing import new_password, render_size
 from dev_postgres_mcp.runtimes.base import NO_LEASE, Role
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     from dev_postgres_mcp.instances.creation import Creator, Policy
     from dev_postgres_mcp.instances.sweeping import Sweeper
     from dev_postgres_mcp.model import InstanceSpec, Progress
-    from dev_postgres_mcp.runtimes.base import Container, Runtime
+    from dev_postgres_mcp.runtimes.base import Container, Image, Runtime
 
 log = logging.getLogger(__name__)
 
-SWEEP_SECONDS = 300.0
+KEEPER_SWEEP_SECONDS = 300.0
+"""Between two sweeps of one keeper; how rarely commands sweep is for the composition root to say."""
+
+_SHORTAGE_HINT = "drop an instance, or raise the setting `pool_memory_share`"
+LONGEST_PAUSE = 60.0
+"""After a defect of ours that keeps on showing."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -75,8 +82,13 @@ class WarmPool:
         return self._ttl / 3
 
     def status(self) -> PoolStatus:
-        """Return the spares of the engine, whoever keeps them."""
-        return PoolStatus(size=self._size, spares=tuple(_describe(spare) for spare in self._spares()))
+        """Return the spares of the engine, whoever keeps them, and why there is none to claim."""
+        containers = self._runtime.list()
+        return PoolStatus(
+            size=self._size,
+            spares=tuple(_describe(one) for one in containers if one.role is Role.SPARE and one.running),
+            reason=self._find_reason(containers),
+        )
 
     def fill(
         self,
@@ -98,8 +110,7 @@ class WarmPool:
         base = self._creator.ensure_base(spec.image, progress=progress, deadline=deadline)
         image = self._creator.ensure_prepared(base, progress=progress, deadline=deadline)
         wanted = self._size if size is None else size
-        end = end_after(spec.ttl, self._creator.hard_end())
-        while sum(fits(spare, spec, base) and lasts(spare, end) for spare in self._coming()) < wanted:
+        while sum(self._counts(one, spec, base) for one in self._runtime.list()) < wanted:
             deadline.check("filling the pool")
             self._check_memory(spec.limits.memory)
             launch = replace(
@@ -138,14 +149,47 @@ class WarmPool:
 
     def _check_memory(self, memory: int) -> None:
         """Raise LimitReached when a spare would take more than its share of what is free."""
+        shortage = self._find_shortage(memory, self._runtime.list())
+        if shortage:
+            raise LimitReached(shortage, hint=_SHORTAGE_HINT)
+
+    def _find_shortage(self, memory: int, containers: Sequence[Container]) -> str:
+        """Return why there is no room for a spare; an empty text when there is, or the engine does not tell."""
         total = self._runtime.engine().memory
-        free = total - sum_memory(self._runtime.list())
-        if total and memory > free * self._share:
-            raise LimitReached(
-                f"a spare of {render_size(memory)} is more than {self._share:.0%} of the "
-                f"{render_size(max(0, free))} that are free on the engine",
-                hint="drop an instance, or raise the setting `pool_memory_share`",
-            )
+        free = total - sum_memory(containers)
+        if not total or memory <= free * self._share:
+            return ""
+        return (
+            f"a spare of {render_size(memory)} is more than {self._share:.0%} of the "
+            f"{render_size(max(0, free))} that are free on the engine"
+        )
+
+    def _find_reason(self, containers: Sequence[Container]) -> str:
+        """Return why a create with the defaults finds no spare; an empty text when it finds one."""
+        spec = self._spec()
+        base = self._runtime.find_image(spec.image)
+        usable = {one.role for one in containers if base is not None and self._counts(one, spec, base)}
+        if Role.SPARE in usable:
+            return ""
+        if Role.WARMING in usable:
+            return "one is being started: ask again in a second"
+        if not self._size:
+            return "a server keeps none: raise the setting `pool_size`, or start some with `postgres pool fill --size 1`"
+        if base is None:
+            return f"{spec.image} is not there yet: a create or `postgres pool fill` pulls it"
+        shortage = self._find_shortage(spec.limits.memory, containers)
+        if shortage:
+            return f"{shortage}: {_SHORTAGE_HINT}"
+        return "a server (`mcp serve`) starts them, unless it is busy; `postgres pool fill` starts some now"
+
+    def _counts(self, one: Container, spec: InstanceSpec, base: Image) -> bool:
+        """Tell whether a container is, or is to be, a spare that a create of `spec` can claim."""
+        return (
+            one.role in {Role.SPARE, Role.WARMING}
+            and one.running
+            and fits(one, spec, base, contract=self._runtime.capabilities.contract)
+            and lasts(one, end_after(spec.ttl, self._creator.hard_end()))
+        )
 
     def _spares(self) -> list[Container]:
         return [one for one in self._runtime.list() if one.role is Role.SPARE and one.running]
@@ -169,6 +213,7 @@ class Keeper:
         self._sweeper = sweeper
         self._deadline = Deadline(threading.TIMEOUT_MAX)
         self._wanted = threading.Event()
+        self._sweep_at = time.monotonic()
         self._thread = threading.Thread(target=self._run, name="keeper", daemon=True)
 
     def start(self) -> None:
@@ -189,16 +234,25 @@ class Keeper:
             self._pool.drain(own=True)
 
     def _run(self) -> None:
-        swept = 0.0
-        while self._deadline.remaining() > 0 and not self._deadline.cancelled:
-            # Spares first: somebody waits for them, and a sweep may meet an engine that is slow to remove.
-            self._keep()
-            if swept <= 0:
-                sweep_quietly(self._sweeper)
-                swept = SWEEP_SECONDS
+        failures = 0
+        while not self._deadline.cancelled:
+            try:
+                # Spares first: somebody waits for them, and a sweep may meet an engine that is slow to remove.
+                self._keep()
+                self._sweep_if_due()
+                failures = 0
+            except Exception:  # the top of this thread: without it nobody would fill, renew or sweep any more
+                failures += 1
+                pause = min(2.0**failures, LONGEST_PAUSE)
+                log.exception("the keeper of the pool met a defect, and goes on in %g s", pause)
+                self._deadline.sleep(pause)
             self._wanted.wait(self._pool.renew_seconds)
             self._wanted.clear()
-            swept -= self._pool.renew_seconds
+
+    def _sweep_if_due(self) -> None:
+        if time.monotonic() >= self._sweep_at:
+            self._sweep_at = time.monotonic() + KEEPER_SWEEP_SECONDS
+            sweep_quietly(self._sweeper)
 
     def _keep(self) -> None:
         try:

@@ -40,12 +40,23 @@ class Quota:
 
         Creators look before they start, and again here: of several that started at once, the oldest stay.
         """
+        # Only one that was started says by its age when it came: see `keep_claimed`.
         older: list[Container] = []
         for container in existing:
             if container.container_id == container_id:
                 self.admit(container.limits.memory, older)
                 return
             older.append(container)
+
+    def keep_claimed(self, container_id: str, existing: Sequence[Container]) -> None:
+        """Raise LimitReached when a claimed spare is one too many.
+
+        A spare may be older than everything that was there before it was claimed, so that all others count.
+        """
+        for container in existing:
+            if container.container_id == container_id:
+                others = [one for one in existing if one is not container]
+                self.admit(container.limits.memory, others)
 
 
 def instances_of(containers: Sequence[Container]) -> tuple[Container, ...]:

@@ -23,7 +23,8 @@ from dev_postgres_mcp.errors import (
     SnapshotInUse,
     SnapshotNotFound,
 )
-from dev_postgres_mcp.instances.creation import end_after
+from dev_postgres_mcp.instances.launches import end_after
+from dev_postgres_mcp.instances.lookup import find_snapshot, only_snapshot
 from dev_postgres_mcp.instances.quota import instances_of
 from dev_postgres_mcp.instances.readiness import wait_ready
 from dev_postgres_mcp.model import Lease, Limits, Progress, Snapshot
@@ -76,13 +77,15 @@ class Snapshots:
         return tuple(_describe(stored, containers) for stored in self._stored(None))
 
     def delete(self, ref: str, *, force: bool = False) -> Snapshot:
-        """Remove a snapshot; `force` drops the instances that stand on it too.  Raises SnapshotInUse."""
-        stored = self._find(ref, None)
+        """Remove a snapshot; `force` drops its branches too.  Raises SnapshotInUse.
+
+        An instance that was restored to it is not dropped by that: nobody thinks of it as the snapshot's.
+        """
+        stored = find_snapshot(ref, self._stored(None))
         snapshot = _describe(stored, self._runtime.list())
-        if snapshot.branches:
-            if not force:
-                raise SnapshotInUse(f"{snapshot.name} carries {', '.join(snapshot.branches)}")
-            self._manager.drop(snapshot.branches)
+        if snapshot.restored or (snapshot.branches and not force):
+            raise _in_use(snapshot)
+        self._manager.drop(snapshot.branches)
         if not self._runtime.remove_image(stored.image.id):
             raise SnapshotInUse(f"{snapshot.name} could not be removed: something new stands on it")
         return snapshot
@@ -120,11 +123,12 @@ class Snapshots:
     ) -> Instance:
         """Put an instance back to a snapshot: same id, port, password and dsn; its clients are disconnected.
 
-        Raises InvalidInput when the snapshot has another database or user, with which the dsn would not work.
+        A dead server comes back to life by that.  Raises InvalidInput when the snapshot has another database or
+        user, with which the dsn would not work.
         """
         deadline = self._part(deadline)
-        stored = self._find(snapshot, deadline)
-        container, state = self._find_running(ref)
+        stored = find_snapshot(snapshot, self._stored(deadline))
+        container, state = self._find_restorable(ref)
         record = state.record
         if (stored.database, stored.username) != (record.database, record.username):
             raise InvalidInput(
@@ -133,18 +137,17 @@ class Snapshots:
                 hint="branch the snapshot instead",
             )
         progress(Progress(message=f"restoring {container.id} to {stored.name}"))
-        launch = replace(
-            self._plan(stored, record, container.limits, deadline),
-            lease=state.lease,
-            hard_end=container.hard_end,
-        )
+        launch = replace(self._plan(stored, record, container.limits, deadline), hard_end=container.hard_end)
+        # As late as can be: somebody may extend it meanwhile.
+        state = self._runtime.read_state(container) or state
+        launch = replace(launch, lease=state.lease)
         restored = self._runtime.restore(container, launch, deadline=deadline)
         conninfo = record.conninfo(restored.endpoint)
         waiting = deadline.part(self._policy.create_timeout)
         wait_ready(
             self._runtime, self._sql, restored.container_id, conninfo, with_init=False, deadline=waiting
         )
-        return self._creator.tell(restored, record, state.lease)
+        return self._creator.show(restored, self._runtime.read_state(restored) or state)
 
     def _start(
         self,
@@ -230,6 +233,22 @@ class Snapshots:
             raise ServerNotReady(f"{container.id} has no running server", hint="`get` says what became of it")
         return container, state
 
+    def _find_restorable(self, ref: str) -> tuple[Container, State]:
+        """Return an instance of which at least the record is left."""
+        container = self._manager.find(ref)
+        if not container.running and not container.dead:
+            raise ServerNotReady(
+                f"{container.id} is {container.state}: it is put back when it runs, or its server is dead",
+                hint="`get` says what to do about it",
+            )
+        state = self._runtime.read_state(container)
+        if state is None:
+            raise ServerNotReady(
+                f"{container.id} cannot be put back under its password: its record cannot be read",
+                hint="branch the snapshot instead",
+            )
+        return container, state
+
     def _find_source(self, source: str, deadline: Deadline) -> StoredImage | None:
         """Return the snapshot of that name, None when an instance is meant; raises AmbiguousReference for both."""
         named = [stored for stored in self._stored(deadline) if source in {stored.name, stored.key}]
@@ -241,15 +260,7 @@ class Snapshots:
                 f"{shorten(source)!r} is a snapshot and the instance {instance.id}",
                 hint=f"give the id: {named[0].key} or {instance.id}",
             )
-        return _only(source, named)
-
-    def _find(self, ref: str, deadline: Deadline | None) -> StoredImage:
-        stored = self._stored(deadline)
-        exact = [one for one in stored if ref in {one.name, one.key}]
-        found = exact or [one for one in stored if ref and one.key.startswith(ref)]
-        if not found:
-            raise SnapshotNotFound(f"no snapshot answers to {shorten(ref)!r}")
-        return _only(ref, found)
+        return only_snapshot(source, named)
 
     def _stored(self, deadline: Deadline | None) -> tuple[StoredImage, ...]:
         """Return the snapshots; one without a key is not whole, or on its way out."""
@@ -260,14 +271,21 @@ class Snapshots:
         return (deadline or Deadline(inf)).part(self._policy.pull_timeout, undoable=True)
 
 
-def _only(ref: str, found: Sequence[StoredImage]) -> StoredImage:
-    if len(found) > 1:
-        keys = ", ".join(one.key for one in found)
-        raise AmbiguousReference(f"{shorten(ref)!r} could be any of the snapshots {keys}")
-    return found[0]
+def _in_use(snapshot: Snapshot) -> SnapshotInUse:
+    restored = ", ".join(snapshot.restored)
+    branches = ", ".join(one for one in snapshot.branches if one not in snapshot.restored)
+    carried = [f"the branches {branches}"] if branches else []
+    if not restored:
+        return SnapshotInUse(f"{snapshot.name} carries {carried[0]}")
+    carried.append(f"what was restored to it: {restored}")
+    return SnapshotInUse(
+        f"{snapshot.name} carries {' and '.join(carried)}",
+        hint=f"force drops branches only: drop {restored}, or restore it to another snapshot, then delete again",
+    )
 
 
 def _describe(stored: StoredImage, containers: Sequence[Container]) -> Snapshot:
+    standing = [one for one in containers if one.image_id == stored.image.id]
     return Snapshot(
         id=stored.key,
         name=stored.name,
@@ -277,5 +295,7 @@ def _describe(stored: StoredImage, containers: Sequence[Container]) -> Snapshot:
         created_at=stored.created_at,
         expires_at=stored.expires_at,
         size=stored.size,
-        branches=tuple(one.id for one in containers if one.image_id == stored.image.id),
+        branches=tuple(one.id for one in standing),
+        # What stands on the image of itself was restored, whether or not its runtime has noted that.
+        restored=tuple(one.id for one in standing if one.restored or one.id == stored.source),
     )

@@ -60,7 +60,7 @@ class Sweeper:
         swept += [
             Leftover(kind=f"{stored.kind.value} image", name=stored.name or stored.image.ref, reason=reason)
             for stored, reason in self._find_images(present, now, deadline)
-            if dry_run or self._runtime.remove_image(stored.image.id, deadline=deadline)
+            if dry_run or self._remove_image(stored, deadline)
         ]
         if not dry_run:
             self._runtime.forget_all_but(present)
@@ -109,6 +109,12 @@ class Sweeper:
             return self._runtime.remove(container.container_id, deadline=deadline.part(REMOVE_SECONDS))
         return False
 
+    def _remove_image(self, stored: StoredImage, deadline: Deadline) -> bool:
+        deadline.check("sweeping images")
+        with suppress(DevPostgresError):
+            return self._runtime.remove_image(stored.image.id, deadline=deadline)
+        return False
+
     def _find_images(
         self, containers: Sequence[Container], now: datetime, deadline: Deadline
     ) -> Iterator[tuple[StoredImage, str]]:
@@ -136,8 +142,10 @@ class Sweeper:
         if not stored.key:
             return "a newer one has taken its name"
         # A seed holds what somebody put into it: that one goes by name only.
-        stale = not stored.name and is_stale(self._runtime, stored, deadline=deadline)
-        return "its base image has changed or is gone" if stale else ""
+        with suppress(DevPostgresError):
+            if not stored.name and is_stale(self._runtime, stored, deadline=deadline):
+                return "its base image has changed or is gone"
+        return ""
 
     def _beyond_ceiling(
         self, snapshots: Sequence[StoredImage], used: Collection[str]

@@ -36,7 +36,10 @@ NO_LIMITS = Limits(memory=0, cpus=0.0)
 
 
 class Role(StrEnum):
-    """What a container of ours is for; its name follows from role and id, and tells both."""
+    """What a container of ours is for; its name follows from role and id, and tells both.
+
+    `RESTORING`: a restore has made it to take the place of the instance with its id.
+    """
 
     INSTANCE = ""
     SPARE = "spare-"
@@ -55,12 +58,14 @@ class Capabilities:
 
     `images`: it can prepare images and take snapshots; else every create initialises a cluster of its own.
     `psql` names the program that `psql` needs on this machine; `unpause` is a command with a place for the
-    container's name.  Empty: it cannot.
+    container's name.  Empty: it cannot.  `contract` is the version of how its containers are made and written to;
+    a program of another one does not claim them.  Empty: there was only ever one.
     """
 
     images: bool = False
     psql: str = ""
     unpause: str = ""
+    contract: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -215,7 +220,8 @@ class Launch:
 class Container:
     """What a runtime holds under one id: alive, half-made or dead.  `evidence` only where it was looked for.
 
-    `image` is what was asked for, `image_id` what it stands on, `maker` the session that started it.
+    `image` is what was asked for, `image_id` what it stands on, `maker` the session that started it; `restored`
+    says that it has taken the place of another one.
     """
 
     id: str
@@ -233,6 +239,7 @@ class Container:
     limits: Limits
     settings: Mapping[str, str] = field(default_factory=dict)
     maker: str = ""
+    restored: bool = False
     image_kind: Kind | None = None
     contract: str = ""
     user: str = ""
@@ -337,7 +344,10 @@ class Runtime(Protocol):
         """Keep the cluster of a running container as an image, while its processes stand still."""
 
     def restore(self, container: Container, launch: Launch, *, deadline: Deadline) -> Container:
-        """Put what `launch` says in the place of a container: same id, same port.
+        """Put what `launch` says in the place of a container: same id, same port.  A dead server's will do too.
+
+        A lease that was written after the restoring container could be listed counts, not that of `launch`: who
+        extends looks for that container after it has written, and writes again when it was too late.
 
         Whoever dies in the middle leaves the old one, or a new one that `finish_restore` brings up.
         """

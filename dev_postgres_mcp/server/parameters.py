@@ -99,7 +99,7 @@ Script = Annotated[
 ScriptFile = Annotated[
     str | None, _TEXT, Field(description="Path on this machine of a file with the SQL, instead of `sql`.")
 ]
-Force = Annotated[bool, Field(description="Also drop the instances that stand on it.")]
+Force = Annotated[bool, Field(description="Also drop the branches that stand on it.")]
 Apply = Annotated[
     bool, Field(description="Then run it on the instance itself, when the rehearsal went well.")
 ]

@@ -166,9 +166,10 @@ class SnapshotTools:
         snapshot: SnapshotRef,
         force: Force = False,  # noqa: FBT002 - the wire's
     ) -> SnapshotView:
-        """Delete a snapshot. Refused while instances stand on it; with force they are dropped too.
+        """Delete a snapshot. Refused while instances stand on it; with force its branches are dropped too.
 
-        Returns what was deleted, `branches` being the instances that were dropped.
+        An instance that was restored to it is never dropped by that: it is named in the refusal. Returns what was
+        deleted, `branches` being the instances that were dropped.
         """
         return view_snapshot(
             await self._workers.run(lambda _: self._app.snapshots.delete(snapshot, force=force))

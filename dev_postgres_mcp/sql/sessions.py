@@ -10,7 +10,7 @@ import psycopg
 from psycopg import sql
 
 from dev_postgres_mcp.errors import DeadlineExceeded, LoginFailed
-from dev_postgres_mcp.sql.client import _connect, _cut
+from dev_postgres_mcp.sql.connection import connect, cut
 from dev_postgres_mcp.sql.queries import load_queries
 
 if TYPE_CHECKING:
@@ -31,8 +31,8 @@ def open_session(
     check_time(deadline, doing())
     try:
         with (
-            _connect(conninfo, patience=deadline.remaining()) as connection,
-            deadline.on_cancel(lambda: _cut(connection)),
+            connect(conninfo, patience=deadline.remaining()) as connection,
+            deadline.on_cancel(lambda: cut(connection)),
         ):
             with suppress(psycopg.Error):  # not every system that a server runs on can tell
                 ask(connection, "notice_hangup")
@@ -47,14 +47,14 @@ def open_lasting_session(
     conninfo: Conninfo, deadline: Deadline, *, grace: float
 ) -> Iterator[psycopg.Connection[Any]]:
     """Yield a session that is cut `grace` seconds after the deadline or its cancel; raises LoginFailed."""
-    with _connect(conninfo, patience=deadline.remaining() + grace) as connection:
-        cut = threading.Timer(grace, _cut, (connection,))
-        cut.daemon = True
+    with connect(conninfo, patience=deadline.remaining() + grace) as connection:
+        timer = threading.Timer(grace, cut, (connection,))
+        timer.daemon = True
         try:
-            with deadline.on_cancel(cut.start):
+            with deadline.on_cancel(timer.start):
                 yield connection
         finally:
-            cut.cancel()
+            timer.cancel()
 
 
 def ask(connection: psycopg.Connection[Any], name: str, **numbers: int) -> psycopg.Cursor[Any]:

@@ -30,6 +30,7 @@ class SnapshotView(View):
     expires_at: datetime | None = Field(description="When a sweep removes it; null: never.")
     size_bytes: int = Field(description="Disk space that it takes beyond what it stands on.")
     branches: list[str] = Field(description="Instances that stand on it.")
+    restored: list[str] = Field(description="Those of them that were restored to it: force never drops them.")
 
 
 class SnapshotListView(View):
@@ -136,6 +137,7 @@ def view_snapshot(snapshot: Snapshot) -> SnapshotView:
         expires_at=snapshot.expires_at,
         size_bytes=snapshot.size,
         branches=list(snapshot.branches),
+        restored=list(snapshot.restored),
     )
 
 

@@ -30,6 +30,9 @@ class PoolView(View):
 
     size: int = Field(description="How many spares a server keeps.")
     spares: list[SpareView] = Field(description="Those that are there, whoever keeps them.")
+    reason: str | None = Field(
+        description="Why a create with the defaults finds none, and what changes that; null when it finds one."
+    )
 
 
 class PreparedImageView(View):
@@ -80,6 +83,7 @@ def view_pool(status: PoolStatus) -> PoolView:
             )
             for spare in status.spares
         ],
+        reason=status.reason or None,
     )
 
 

@@ -325,7 +325,7 @@ def test_a_dead_server_is_unhealthy_with_its_evidence_and_exit_code_1(
     assert got["status"] == "exited"
     assert "exit code 137" in got["hint"]
     assert "no running server" in program.run("postgres", "psql", instance["id"], code=7).stderr
-    assert "what it left stays until its lease ends: drop it" in got["hint"]
+    assert "what it left stays until its lease ends: restore it to a snapshot, or drop it" in got["hint"]
     for form in ("url", "env"):
         none = program.run("postgres", "get", instance["id"], "--format", form, code=7)
         assert none.stdout == "", form

@@ -172,5 +172,7 @@ def test_the_pool_is_filled_shown_and_drained_from_the_shell(
 
 
 def test_a_pool_of_no_spares_stays_empty(program: Program, left: Callable[[], list[str]]) -> None:
-    assert program.run("postgres", "pool", "fill").stdout.startswith("SPARE ")
+    filled = program.run("postgres", "pool", "fill")
+    assert filled.stdout.startswith("SPARE ")
+    assert "nothing to claim: a server keeps none: raise the setting `pool_size`" in filled.stderr
     assert left() == []

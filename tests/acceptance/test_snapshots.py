@@ -20,7 +20,18 @@ pytestmark = [pytest.mark.wheel, pytest.mark.docker]
 
 FORM = ("--format", "json")
 ALL = ["apple", "mango", "melon"]
-SNAPSHOT = ["branches", "created_at", "expires_at", "id", "image", "name", "size_bytes", "source", "version"]
+SNAPSHOT = [
+    "branches",
+    "created_at",
+    "expires_at",
+    "id",
+    "image",
+    "name",
+    "restored",
+    "size_bytes",
+    "source",
+    "version",
+]
 SAME = ("id", "name", "host", "port", "database", "username", "password", "dsn", "expires_at", "created_at")
 
 
@@ -62,7 +73,7 @@ def test_a_snapshot_is_taken_restored_to_and_deleted_from_the_shell(
     execute(shop, "CREATE ROLE intruder")
 
     deleted = program.run("postgres", "snapshot", "delete", snapshot["id"], code=1)
-    assert f"{name} carries {shop['id']}" in deleted.stderr, "it stands on it now"
+    assert f"{name} carries what was restored to it: {shop['id']}" in deleted.stderr, "it stands on it now"
     program.run("postgres", "drop", shop["id"])
     deleted = program.run("postgres", "snapshot", "delete", snapshot["id"])
     assert deleted.stderr == f"deleted {name}\n"
@@ -97,7 +108,7 @@ def test_a_snapshot_in_use_is_deleted_only_by_force_and_its_branches_with_it(
     program.run("postgres", "snapshot", "take", shop["id"], name)
     branch = program.run("postgres", "branch", name, "-q").stdout.strip()
     refused = program.run("postgres", "snapshot", "delete", name, code=1)
-    assert f"{name} carries {branch}" in refused.stderr
+    assert f"{name} carries the branches {branch}" in refused.stderr
     assert "delete with force" in refused.stderr
     forced = program.run("postgres", "snapshot", "delete", name, "--force")
     assert forced.stderr == f"deleted {name}, and dropped {branch}\n"
@@ -186,14 +197,21 @@ def test_an_agent_travels_in_time_over_mcp(
             ("restore_postgres_instance", {"id": shop["id"], "snapshot": "never"}, "no snapshot answers"),
             ("delete_postgres_snapshot", {"snapshot": "never"}, "no snapshot answers to 'never'"),
             ("delete_postgres_snapshot", {"snapshot": name}, branch["id"]),
+            (
+                "delete_postgres_snapshot",
+                {"snapshot": name, "force": True},
+                f"what was restored to it: {shop['id']}",
+            ),
         ):
             refused = session.call(tool, **arguments)
             assert refused["isError"] is True, tool
             assert says in text_of(refused), tool
             assert "hint: " in text_of(refused), tool
 
+        assert fruit(shop) == fruit(branch) == ALL, "a refusal drops nothing"
+        session.call("drop_postgres_instance", id=shop["id"])
         answer = session.call("delete_postgres_snapshot", snapshot=name, force=True)
         assert answer["isError"] is False, text_of(answer)
         deleted = answer["structuredContent"]
-        assert sorted(deleted["branches"]) == sorted([branch["id"], shop["id"]])
+        assert deleted["branches"] == [branch["id"]]
     assert left() == []

@@ -203,7 +203,7 @@ def test_a_restored_instance_is_the_same_with_the_data_of_then(stage: Stage, run
 
 def test_what_was_restored_already_needs_no_finishing(stage: Stage, runtime: Runtime) -> None:
     instance = start_prepared(stage, runtime)
-    standby = replace(instance, role=Role.RESTORING)
-    assert runtime.finish_restore(standby, deadline=patience()) is None
+    restoring = replace(instance, role=Role.RESTORING)
+    assert runtime.finish_restore(restoring, deadline=patience()) is None
     runtime.remove(instance.container_id)
-    assert runtime.finish_restore(standby, deadline=patience()) is None
+    assert runtime.finish_restore(restoring, deadline=patience()) is None

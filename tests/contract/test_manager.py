@@ -11,6 +11,7 @@ from dev_postgres_mcp.deadline import Deadline
 from dev_postgres_mcp.errors import (
     AmbiguousReference,
     Cancelled,
+    EngineFailed,
     ImageUnavailable,
     InitFailed,
     InstanceNotFound,
@@ -18,10 +19,12 @@ from dev_postgres_mcp.errors import (
 )
 from dev_postgres_mcp.instances import build_spec
 from dev_postgres_mcp.model import Outcome, Progress, Secret, Status
-from tests.helpers.acts import create
+from tests.helpers.acts import conninfo_of, create
 from tests.helpers.stages import ABSENT_IMAGE, MEGABYTE, build_app, owned, owner_of, patience, run_together
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from dev_postgres_mcp.app import App
     from dev_postgres_mcp.model import Instance
     from tests.helpers.stages import Stage
@@ -231,3 +234,32 @@ def test_a_prefix_completes_to_ids(program: App) -> None:
 def test_a_log_can_be_read_by_any_reference(program: App) -> None:
     instance = create(program)
     assert "ready to accept connections" in program.manager.logs(instance.id[:9], tail=100)
+
+
+def create_while_it_is_swept(stage: Stage, *, times: int) -> tuple[App, list[str], Callable[[], Instance]]:
+    """Return a create whose prepared image is removed so often just before it is started from, and what it tells."""
+    base = stage.add_base()
+    program = build_app(stage, image_repository=base.rpartition(":")[0])
+    told: list[str] = []
+
+    def sweep(progress: Progress) -> None:
+        told.append(progress.message)
+        if progress.message == f"starting {base}" and told.count(progress.message) <= times:
+            (prepared,) = [one for one in program.runtime.images() if one.image.ref == base]
+            assert program.runtime.remove_image(prepared.image.id)
+
+    return program, told, lambda: program.manager.create(build_spec(program.defaults), progress=sweep)
+
+
+def test_a_prepared_image_that_is_swept_just_before_the_start_is_made_again(stage: Stage) -> None:
+    program, told, create_it = create_while_it_is_swept(stage, times=1)
+    stage.sql.login(conninfo_of(create_it()))
+    assert len([message for message in told if message.startswith("preparing")]) == 2
+    assert len(owned(stage, program.runtime)) == 1
+
+
+def test_a_prepared_image_that_is_swept_again_and_again_is_an_error(stage: Stage) -> None:
+    program, _, create_it = create_while_it_is_swept(stage, times=2)
+    with pytest.raises(EngineFailed, match=r"(?i)no such image"):
+        create_it()
+    assert owned(stage, program.runtime) == ()

@@ -188,6 +188,35 @@ def test_a_restored_instance_is_the_same_with_the_data_of_then(
     stage.sql.login(login)
 
 
+def test_what_is_extended_while_it_is_restored_stays_extended(
+    stage: Stage, program: App, instance: Instance, name: str
+) -> None:
+    program.snapshots.take(instance.id, name)
+    other = build_app(stage, client="elsewhere")
+
+    def extend(_: Progress) -> None:
+        other.manager.extend(instance.id, ttl="50h", idle_timeout="40m")
+
+    restored = program.snapshots.restore(instance.id, name, progress=extend)
+    assert restored.lease.expires_at is not None
+    assert 49.9 < (restored.lease.expires_at - instance.created_at).total_seconds() / 3600 < 50.1
+    assert restored.lease.idle_timeout == 2400
+    for reader in (program, other):
+        assert reader.manager.get(instance.id) == restored
+
+
+def test_a_dead_server_is_restored(stage: Stage, program: App, instance: Instance, name: str) -> None:
+    add_database(stage, conninfo_of(instance), "before")
+    program.snapshots.take(instance.id, name)
+    stage.kill(instance.container_id)
+    assert program.manager.get(instance.id).status is Status.EXITED
+    restored = program.snapshots.restore(instance.id, name)
+    assert replace(restored, container_id=instance.container_id) == instance
+    assert has_database(stage, conninfo_of(instance), "before")
+    assert program.manager.get(instance.id) == restored
+    assert [one.container_id for one in owned(stage, program.runtime)] == [restored.container_id]
+
+
 def test_a_restored_instance_can_be_frozen_and_branched(
     stage: Stage, program: App, instance: Instance
 ) -> None:
@@ -254,6 +283,31 @@ def test_a_snapshot_in_use_is_deleted_only_by_force(
     assert [left.id for left in owned(stage, program.runtime)] == [instance.id]
 
 
+def test_force_does_not_drop_what_was_restored_to_a_snapshot(
+    stage: Stage, program: App, instance: Instance, name: str
+) -> None:
+    program.snapshots.take(instance.id, name)
+    one = branch(program, name)
+    program.snapshots.restore(instance.id, name)
+    (taken,) = of_source(program, instance)
+    assert set(taken.branches) == {instance.id, one.id}
+    assert taken.restored == (instance.id,)
+    for force in (False, True):
+        with pytest.raises(
+            SnapshotInUse,
+            match=f"{name} carries the branches {one.id} and what was restored to it: {instance.id}",
+        ) as caught:
+            program.snapshots.delete(name, force=force)
+        assert f"drop {instance.id}, or restore it to another snapshot" in caught.value.hint
+    assert {left.id for left in owned(stage, program.runtime)} == {instance.id, one.id}
+    other = program.snapshots.take(instance.id)
+    program.snapshots.restore(instance.id, other.id)
+    assert program.snapshots.delete(name, force=True).branches == (one.id,)
+    stage.sql.login(conninfo_of(instance))
+    with pytest.raises(SnapshotInUse, match="carries what was restored to it"):
+        program.snapshots.delete(other.id, force=True)
+
+
 def test_a_snapshot_is_deleted_by_name_id_or_the_start_of_it(
     program: App, instance: Instance, name: str
 ) -> None:
@@ -288,14 +342,20 @@ def test_a_name_that_is_a_snapshots_and_an_instances_is_ambiguous(program: App, 
 
 
 def test_a_dead_server_cannot_be_frozen(stage: Stage, program: App, instance: Instance) -> None:
-    taken = program.snapshots.take(instance.id)
     stage.kill(instance.container_id)
     with pytest.raises(ServerNotReady, match="no running server"):
         program.snapshots.take(instance.id)
     with pytest.raises(ServerNotReady, match="no running server"):
-        program.snapshots.restore(instance.id, taken.id)
-    with pytest.raises(ServerNotReady, match="no running server"):
         branch(program, instance.id)
+
+
+def test_what_is_paused_is_not_restored(stage: Stage, program: App, instance: Instance) -> None:
+    """Somebody wants to look at it as it stands."""
+    taken = program.snapshots.take(instance.id)
+    stage.pause(instance.container_id)
+    with pytest.raises(ServerNotReady, match="is paused"):
+        program.snapshots.restore(instance.id, taken.id)
+    assert [one.container_id for one in owned(stage, program.runtime)] == [instance.container_id]
 
 
 def test_a_full_engine_takes_no_branch(stage: Stage, program: App, instance: Instance) -> None:

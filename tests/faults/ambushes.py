@@ -100,7 +100,7 @@ def kill_restores(hunter: Hunter) -> None:
         if kill.number >= stop:
             wait_gone(realm, old)
         else:
-            wait_until(lambda: has_standby(realm, source), "the new one is made", SOON)
+            wait_until(lambda: has_restoring(realm, source), "the new one is made", SOON)
         wait_until(lambda: is_back(realm, source), f"{source.id} is back after {kill}", SOON)
         kept = "after" if kill.number < stop else "before"
         print(f"restore killed at {kill}: {kept}")
@@ -208,7 +208,7 @@ def container_of(realm: Realm, instance: Instance) -> str:
     return realm.engine.docker("ps", "--all", "--quiet", "--no-trunc", "--filter", name)
 
 
-def has_standby(realm: Realm, instance: Instance) -> bool:
+def has_restoring(realm: Realm, instance: Instance) -> bool:
     """Tell whether there is a container that is to take the place of an instance's."""
     return f"mcp-postgres-restore-{instance.id}" in realm.engine.containers()
 

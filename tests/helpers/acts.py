@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from dev_postgres_mcp.deadline import Deadline
 from dev_postgres_mcp.errors import InstanceNotFound, LoginFailed
 from dev_postgres_mcp.instances import build_spec
-from dev_postgres_mcp.instances.creation import plan_launch
+from dev_postgres_mcp.instances.launches import plan_launch
 from dev_postgres_mcp.instances.specs import build_branch_spec
 from dev_postgres_mcp.runtimes.base import Freeze, Kind, Role
 from tests.helpers.stages import an_hour_from_now, build_launch, patience

@@ -23,7 +23,7 @@ from dev_postgres_mcp.app import App, assemble_app, docker_options
 from dev_postgres_mcp.deadline import Deadline
 from dev_postgres_mcp.errors import DevPostgresError
 from dev_postgres_mcp.instances import build_spec
-from dev_postgres_mcp.instances.creation import plan_launch
+from dev_postgres_mcp.instances.launches import plan_launch
 from dev_postgres_mcp.model import Limits, Owner, Secret
 from dev_postgres_mcp.parsing import new_id
 from dev_postgres_mcp.runtimes.base import Bootstrap, Image, Launch, Record

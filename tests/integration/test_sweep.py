@@ -208,11 +208,11 @@ def test_a_restore_that_ended_before_the_old_one_went_is_undone(
     own: OwnWorld, changed: tuple[Instance, str]
 ) -> None:
     instance, snapshot = changed
-    standby = leave_restore(own, instance, snapshot)
+    restoring = leave_restore(own, instance, snapshot)
     assert sweep(own) == [], "it may still go on"
     assert [one.id for one in own.app.manager.list().instances] == [instance.id]
 
-    assert sweep(own, LATER) == [("container", standby, "a restore was broken off")]
+    assert sweep(own, LATER) == [("container", restoring, "a restore was broken off")]
 
     assert [one.name for one in own.runtime.list()] == [f"mcp-postgres-{instance.id}"]
     assert value(dsn_of(instance), IS_LATER) == 1
@@ -222,11 +222,11 @@ def test_a_restore_that_ended_after_the_old_one_went_is_brought_to_its_end(
     own: OwnWorld, changed: tuple[Instance, str]
 ) -> None:
     instance, snapshot = changed
-    standby = leave_restore(own, instance, snapshot)
+    restoring = leave_restore(own, instance, snapshot)
     docker("rm", "--force", "--volumes", instance.container_id)
     assert sweep(own) == [], "it may still go on"
 
-    assert sweep(own, LATER) == [("container", standby, "a restore was broken off")]
+    assert sweep(own, LATER) == [("container", restoring, "a restore was broken off")]
 
     wait_until(lambda: own.app.manager.get(instance.id).status is Status.READY)
     restored = own.app.manager.get(instance.id)

@@ -4,23 +4,35 @@ from __future__ import annotations
 
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from dev_postgres_mcp.app import assemble_app
 from dev_postgres_mcp.deadline import Deadline
 from dev_postgres_mcp.errors import Cancelled, DeadlineExceeded, InitFailed, InvalidInput, LimitReached
 from dev_postgres_mcp.instances import Policy, build_spec
-from dev_postgres_mcp.instances.creation import Creator, end_after, fits, in_seconds, lasts, start_lease
+from dev_postgres_mcp.instances.claiming import fits, lasts
+from dev_postgres_mcp.instances.creation import Creator
+from dev_postgres_mcp.instances.launches import end_after, in_seconds, start_lease
 from dev_postgres_mcp.instances.observation import Observer
 from dev_postgres_mcp.instances.quota import Quota
 from dev_postgres_mcp.model import Lease
 from dev_postgres_mcp.parsing import MAX_DURATION
 from dev_postgres_mcp.runtimes.base import Kind, Role
+from dev_postgres_mcp.runtimes.memory import MemoryRuntime
 from tests.helpers.acts import conninfo_of, create, is_gone, start_spare
-from tests.helpers.stages import MemoryStage, build_app, edit_container, patience, run_together
+from tests.helpers.stages import (
+    PORTS,
+    MemoryStage,
+    build_app,
+    edit_container,
+    owner_of,
+    patience,
+    run_together,
+)
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -220,6 +232,13 @@ def test_a_spare_that_does_not_answer_is_put_away(memory_stage: MemoryStage, wor
     assert list(world.bodies) == [instance.container_id]
 
 
+def test_a_hung_spare_stops_no_create(memory_stage: MemoryStage, world: MemoryWorld) -> None:
+    program = build_app(memory_stage)
+    spare = spare_of(memory_stage, program)
+    world.hung = {spare.container_id}
+    assert create(build_app(memory_stage)).id != spare.id
+
+
 def test_a_claim_that_fails_halfway_is_undone(memory_stage: MemoryStage, world: MemoryWorld) -> None:
     """The extension comes last: record, names and password are changed already."""
     program = build_app(memory_stage)
@@ -281,6 +300,56 @@ def test_spares_count_towards_no_ceiling_until_they_are_claimed(memory_stage: Me
     assert len(program.pool.status().spares) == 2
 
 
+@pytest.mark.parametrize("theirs, ours", [("1", "2"), ("2", "1")], ids=["older", "newer"])
+def test_a_spare_of_another_version_of_the_program_is_left_to_that(
+    memory_stage: MemoryStage, world: MemoryWorld, theirs: str, ours: str
+) -> None:
+    program = build_app(memory_stage)
+    world.contract = theirs
+    spare = spare_of(memory_stage, program)
+    world.contract = ours
+    instance = create(program)
+    assert instance.id != spare.id
+    assert contract_of(program, instance) == ours
+    assert not is_gone(program.runtime, spare)
+    assert len(program.pool.fill(1, deadline=patience()).spares) == 2, "it is no spare to us"
+    assert contract_of(program, create(program)) == ours
+    world.contract = theirs
+    assert create(program).id == spare.id
+
+
+def contract_of(program: App, instance: Instance) -> str:
+    return program.manager.find(instance.id).contract
+
+
+class CrowdedRuntime(MemoryRuntime):
+    """Somebody else is always a moment faster than a claim."""
+
+    others: list[Instance]
+
+    def claim(self, container: Container, *, deadline: Deadline) -> Container | None:
+        self.others.append(create(build_app(MemoryStage(self._world)), memory="300m"))
+        return super().claim(container, deadline=deadline)
+
+
+@pytest.mark.parametrize("ceiling", [{"max_instances": 1}, {"max_total_memory": "800m"}], ids=repr)
+def test_a_claim_keeps_to_the_ceilings_also_when_somebody_was_faster(
+    memory_stage: MemoryStage, world: MemoryWorld, ceiling: dict[str, Any]
+) -> None:
+    spare_of(memory_stage, build_app(memory_stage))
+    runtime = CrowdedRuntime(world, PORTS)
+    runtime.others = []
+    program = assemble_app(
+        build_app(memory_stage, **ceiling).settings,
+        runtime=runtime,
+        sql=memory_stage.sql,
+        owner=owner_of(memory_stage),
+    )
+    with pytest.raises(LimitReached):
+        create(program)
+    assert [body.container.id for body in world.bodies.values()] == [runtime.others[0].id]
+
+
 def test_what_fits_is_of_the_same_image_and_limits(memory_stage: MemoryStage) -> None:
     program = build_app(memory_stage)
     spare = spare_of(memory_stage, program)
@@ -289,10 +358,12 @@ def test_what_fits_is_of_the_same_image_and_limits(memory_stage: MemoryStage) ->
     assert base is not None
     assert other is not None
     spec = build_spec(program.defaults, database="shop", username="me", ttl="1h", name="x")
-    assert fits(spare, spec, base)
-    assert not fits(spare, spec, other)
-    assert not fits(spare, build_spec(program.defaults, memory="300m"), base)
-    assert not fits(spare, build_spec(program.defaults, cpus=0.5), base)
+    assert fits(spare, spec, base, contract="memory")
+    assert fits(spare, spec, base, contract=""), "where there was only ever one"
+    assert not fits(spare, spec, base, contract="of another program")
+    assert not fits(spare, spec, other, contract="memory")
+    assert not fits(spare, build_spec(program.defaults, memory="300m"), base, contract="memory")
+    assert not fits(spare, build_spec(program.defaults, cpus=0.5), base, contract="memory")
 
 
 def test_an_image_that_was_pulled_anew_gets_new_spares(memory_stage: MemoryStage, world: MemoryWorld) -> None:

@@ -1,4 +1,4 @@
-"""One clock and one switch for a whole verb."""
+"""One clock and one cancel token for a whole verb."""
 
 from __future__ import annotations
 
@@ -67,7 +67,7 @@ def test_a_part_is_never_longer_than_the_whole() -> None:
     assert Deadline(inf).part(inf).remaining() == inf
 
 
-def test_a_part_shares_the_switch_of_the_whole() -> None:
+def test_a_part_is_cancelled_with_the_whole() -> None:
     whole = Deadline(inf)
     part = whole.part(60).part(30)
     whole.cancel()

@@ -24,7 +24,7 @@ from dev_postgres_mcp.errors import (
     ServerNotReady,
 )
 from dev_postgres_mcp.instances import build_spec
-from dev_postgres_mcp.instances.creation import plan_launch
+from dev_postgres_mcp.instances.launches import plan_launch
 from dev_postgres_mcp.model import Outcome, Progress, Secret, Status
 from dev_postgres_mcp.runtimes.base import Image
 from tests.helpers.acts import create
@@ -482,6 +482,41 @@ def test_an_instance_that_vanishes_during_a_list_is_left_out(
     fresh = build_app(memory_stage).manager
     seen = fresh._observer.observe_all(containers)
     assert [instance.id for instance in seen] == [kept.id]
+
+
+@pytest.mark.parametrize("count", [1, 3])
+def test_a_hung_container_is_marked_and_hides_no_other(
+    memory_stage: MemoryStage, world: MemoryWorld, count: int
+) -> None:
+    """Also when it is the only one, and when nobody has looked at it before."""
+    hung, *others = [create(build_app(memory_stage), name=f"number {number}") for number in range(count)]
+    world.hung = {hung.container_id}
+    fresh = build_app(memory_stage)
+    listed = fresh.manager.list()
+    broken, *rest = listed.instances
+    assert (broken.id, broken.status, broken.conninfo) == (hung.id, Status.UNHEALTHY, None)
+    assert "it is broken: the in-memory engine stopped answering while looking at" in broken.hint
+    assert rest == others
+    assert listed.memory == count * memory_stage.memory, "it is counted"
+    for other in others:
+        assert fresh.manager.get(other.name) == other
+    assert fresh.manager.name_all([hung.id]) == (f"{hung.id} (no name)",)
+    with pytest.raises(EngineDown, match="stopped answering"):
+        fresh.manager.get(hung.id)
+    assert fresh.manager.drop([hung.id])[0].outcome is Outcome.DROPPED
+    assert fresh.manager.list().instances == tuple(others)
+
+
+def test_an_engine_that_goes_down_during_a_list_is_no_hung_container(
+    memory_stage: MemoryStage, world: MemoryWorld
+) -> None:
+    program = build_app(memory_stage)
+    create(program)
+    containers = program.runtime.list()
+    world.down = True
+    for look in (program.manager._observer.observe_all, program.manager._observer.names):
+        with pytest.raises(EngineDown, match="is down"):
+            look(containers)
 
 
 def test_dropped_while_others_look_is_never_an_error(memory_stage: MemoryStage) -> None:

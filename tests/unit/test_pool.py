@@ -11,14 +11,15 @@ import pytest
 from dev_postgres_mcp.errors import Cancelled, EngineDown, LimitReached, ServerNotReady
 from dev_postgres_mcp.instances import build_spec
 from dev_postgres_mcp.runtimes.base import Role
+from dev_postgres_mcp.runtimes.memory import MemoryWorld
 from tests.helpers.acts import conninfo_of, create
 from tests.helpers.stages import MemoryStage, build_app, edit_container, patience, run_together, wait_until
 
 if TYPE_CHECKING:
     from dev_postgres_mcp.app import App
+    from dev_postgres_mcp.deadline import Deadline
     from dev_postgres_mcp.model import Progress
     from dev_postgres_mcp.runtimes.base import Container
-    from dev_postgres_mcp.runtimes.memory import MemoryWorld
 
 NEVER = 10**9
 GIGABYTE = 1024**3
@@ -134,6 +135,31 @@ def test_a_spare_takes_no_more_than_its_share_of_what_is_free(
     assert create(program).id, "a create that somebody waits for has no such limit"
 
 
+def test_an_empty_pool_says_why_and_what_to_change(memory_stage: MemoryStage, world: MemoryWorld) -> None:
+    assert "setting `pool_size`" in build_app(memory_stage, pool_size=0).pool.status().reason
+    absent = build_app(memory_stage, image_repository="nobody/has-it").pool.status()
+    assert absent.reason.startswith("nobody/has-it:17 is not there yet")
+    program = build_app(memory_stage, pool_memory_share=0.25)
+    assert "`mcp serve`" in program.pool.status().reason
+    world.memory = GIGABYTE
+    assert program.pool.status().reason == (
+        "a spare of 512 MB is more than 25% of the 1 GB that are free on the engine: "
+        "drop an instance, or raise the setting `pool_memory_share`"
+    )
+    world.memory = 0
+    assert program.pool.fill(1, deadline=patience()).reason == ""
+    (spare,) = spares(program)
+    edit_container(world, spare.container_id, role=Role.WARMING)
+    assert "being started" in program.pool.status().reason
+
+
+def test_somebody_elses_spare_is_no_reason_to_be_content(memory_stage: MemoryStage) -> None:
+    build_app(memory_stage, memory="300m").pool.fill(1, deadline=patience())
+    status = build_app(memory_stage).pool.status()
+    assert len(status.spares) == 1
+    assert status.reason
+
+
 def test_an_engine_that_does_not_tell_its_memory_sets_no_limit(app: App, world: MemoryWorld) -> None:
     world.memory = 0
     assert len(app.pool.fill(20, deadline=patience()).spares) == 20
@@ -228,6 +254,44 @@ def test_a_keeper_outlives_an_engine_that_is_down(memory_stage: MemoryStage, wor
     finally:
         program.keeper.stop(30)
     assert world.bodies == {}
+
+
+class DefectiveWorld(MemoryWorld):
+    """An engine about which there is a mistake in our own program."""
+
+    defective = True
+
+    def check_up(self, deadline: Deadline | None = None) -> None:
+        if self.defective:
+            raise ZeroDivisionError("a mistake of ours")
+        super().check_up(deadline)
+
+
+def test_a_keeper_outlives_a_mistake_of_ours_and_tells_of_it(caplog: pytest.LogCaptureFixture) -> None:
+    world = DefectiveWorld(images=["postgres:17"])
+    program = build_app(MemoryStage(world), pool_size=1)
+    program.keeper.start()
+    try:
+        wait_until(lambda: "ZeroDivisionError" in caplog.text)
+        world.defective = False
+        program.keeper.refill()
+        wait_until(lambda: spares(program))
+    finally:
+        program.keeper.stop(30)
+    (record,) = [one for one in caplog.records if one.exc_info]
+    assert record.levelname == "ERROR"
+    assert "the keeper of the pool met a defect, and goes on in 2 s" in record.getMessage()
+    assert world.bodies == {}
+
+
+def test_a_keeper_that_waits_after_a_mistake_can_be_stopped(caplog: pytest.LogCaptureFixture) -> None:
+    world = DefectiveWorld()
+    program = build_app(MemoryStage(world), pool_size=1)
+    program.keeper.start()
+    wait_until(lambda: "ZeroDivisionError" in caplog.text)
+    world.defective = False
+    program.keeper.stop(1)
+    assert "keeper" not in {thread.name for thread in threading.enumerate()}
 
 
 def test_a_keeper_without_a_pool_only_sweeps(memory_stage: MemoryStage, world: MemoryWorld) -> None:

@@ -63,7 +63,18 @@ def test_the_youngest_over_the_memory_ceiling_goes() -> None:
 
 
 def test_what_has_vanished_meanwhile_is_not_judged() -> None:
-    Quota(max_instances=1, max_memory=MB).keep("gone", [container(1)])
+    quota = Quota(max_instances=1, max_memory=MB)
+    quota.keep("gone", [container(1)])
+    quota.keep_claimed("gone", [container(1)])
+
+
+def test_a_claimed_spare_counts_as_the_youngest_whatever_its_age() -> None:
+    existing = [container(1), container(2), container(3)]
+    Quota(max_instances=3, max_memory=300 * MB).keep_claimed("c1", existing)
+    with pytest.raises(LimitReached, match="2 instances"):
+        Quota(max_instances=2, max_memory=1000 * MB).keep_claimed("c1", existing)
+    with pytest.raises(LimitReached, match="max_total_memory"):
+        Quota(max_instances=9, max_memory=250 * MB).keep_claimed("c1", existing)
 
 
 def test_the_sum_is_of_limits() -> None:

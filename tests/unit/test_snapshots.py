@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from dev_postgres_mcp.deadline import Deadline
 from dev_postgres_mcp.errors import (
     AmbiguousReference,
+    DeadlineExceeded,
     EngineUnsupported,
     InstanceNotFound,
     InvalidInput,
@@ -19,13 +22,23 @@ from dev_postgres_mcp.errors import (
 )
 from dev_postgres_mcp.instances.specs import build_branch_spec
 from dev_postgres_mcp.model import Lease, Secret
-from dev_postgres_mcp.runtimes.base import Kind
-from tests.helpers.acts import add_database, branch, conninfo_of, create, has_database
-from tests.helpers.stages import MEGABYTE, build_app, edit_container, owner_of, run_together
+from dev_postgres_mcp.runtimes.base import Bootstrap, Image, Kind, Role
+from tests.helpers.acts import add_database, branch, conninfo_of, create, has_database, read_state
+from tests.helpers.stages import (
+    MEGABYTE,
+    build_app,
+    edit_container,
+    owner_of,
+    patience,
+    run_together,
+    some_launch,
+    wait_until,
+)
 
 if TYPE_CHECKING:
     from dev_postgres_mcp.app import App
     from dev_postgres_mcp.model import Instance, Progress
+    from dev_postgres_mcp.runtimes.base import Container
     from dev_postgres_mcp.runtimes.memory import MemoryWorld
     from tests.helpers.stages import MemoryStage
 
@@ -181,6 +194,17 @@ def test_force_drops_the_branches_and_nothing_else(app: App, world: MemoryWorld,
     assert {body.container.id for body in world.bodies.values()} == {instance.id, two.id}
 
 
+def test_what_was_restored_to_the_snapshot_of_another_instance_is_no_branch(
+    app: App, world: MemoryWorld, instance: Instance
+) -> None:
+    app.snapshots.take(instance.id, "monday")
+    other = create(app)
+    app.snapshots.restore(other.id, "monday")
+    with pytest.raises(SnapshotInUse, match=f"monday carries what was restored to it: {other.id}"):
+        app.snapshots.delete("monday", force=True)
+    assert {body.container.id for body in world.bodies.values()} == {instance.id, other.id}
+
+
 def test_a_branch_has_what_was_asked_for_and_the_rest_of_its_source(memory_stage: MemoryStage) -> None:
     program = build_app(memory_stage, memory="300m", cpus=0.5)
     source = create(program, database="shop", username="me", settings={"work_mem": "8MB"}, labels={"a": "b"})
@@ -228,6 +252,69 @@ def test_a_restore_keeps_the_record_and_the_lease(app: App, world: MemoryWorld) 
     assert replace(restored, container_id=instance.container_id) == instance
     assert (container.limits, container.hard_end) == (instance.limits, app.manager.find(restored.id).hard_end)
     assert len(world.bodies) == 1
+
+
+def begin_restore(app: App, world: MemoryWorld, instance: Instance) -> Container:
+    """Let a restore have come as far as its restoring container, with the lease that it read before."""
+    container = app.manager.find(instance.id)
+    state = read_state(app.runtime, container)
+    launch = some_launch(
+        record=state.record,
+        lease=state.lease,
+        role=Role.RESTORING,
+        image=Image(ref=container.image, id=container.base_id, base_id=container.base_id),
+        bootstrap=Bootstrap(database="postgres", username="postgres"),
+    )
+    restoring = world.add(launch, container.endpoint.port, running=False)
+    assert restoring is not None
+    return restoring
+
+
+def test_an_extend_waits_for_a_restore_and_is_not_undone_by_it(
+    memory_stage: MemoryStage, app: App, world: MemoryWorld
+) -> None:
+    instance = create(app, ttl="1h")
+    restoring = begin_restore(app, world, instance)
+    extended: list[Instance] = []
+
+    def finish() -> None:
+        wait_until(lambda: world.bodies[instance.container_id].lease != instance.lease)
+        assert extended == [], "it is not known yet which lease the new one has"
+        app.runtime.remove(instance.container_id)
+        app.runtime.finish_restore(restoring, deadline=patience())
+
+    other = build_app(memory_stage).manager
+    raised = run_together(lambda: extended.append(other.extend(instance.id, ttl="5h")), finish)
+    assert raised == []
+    assert extended[0].container_id == restoring.container_id
+    assert world.bodies[restoring.container_id].lease == extended[0].lease != instance.lease
+
+
+def test_an_extend_does_not_wait_for_a_restorer_that_is_dead(app: App, world: MemoryWorld) -> None:
+    instance = create(app, ttl="1h")
+    restoring = begin_restore(app, world, instance)
+    edit_container(world, restoring.container_id, ready_by=datetime.now(UTC))
+    assert app.manager.extend(instance.id, ttl="5h").container_id == instance.container_id
+
+
+def test_an_extend_that_cannot_tell_how_a_restore_ends_says_so(app: App, world: MemoryWorld) -> None:
+    instance = create(app, ttl="1h")
+    begin_restore(app, world, instance)
+    with pytest.raises(DeadlineExceeded, match=f"waiting until {instance.id} is restored"):
+        app.manager.extend(instance.id, ttl="5h", deadline=Deadline(0.2))
+
+
+def test_a_dead_server_without_a_record_is_not_restored(app: App, world: MemoryWorld) -> None:
+    """Nobody could log in to what came back."""
+    instance = create(app)
+    app.snapshots.take(instance.id, "monday")
+    world.kill(instance.container_id)
+    body = world.bodies[instance.container_id]
+    body.record = replace(body.record, id="somebodyelse")
+    with pytest.raises(ServerNotReady, match="its record cannot be read") as caught:
+        app.snapshots.restore(instance.id, "monday")
+    assert "branch" in caught.value.hint
+    assert list(world.bodies) == [instance.container_id]
 
 
 def test_a_restore_does_not_lengthen_the_longest_life(app: App, world: MemoryWorld) -> None:

@@ -8,20 +8,21 @@ from typing import TYPE_CHECKING
 import pytest
 
 from dev_postgres_mcp.deadline import Deadline
-from dev_postgres_mcp.errors import DeadlineExceeded, EngineDown
+from dev_postgres_mcp.errors import DeadlineExceeded, EngineDown, EngineFailed
 from dev_postgres_mcp.instances import Policy, build_spec
 from dev_postgres_mcp.instances.quota import Quota
 from dev_postgres_mcp.instances.sweeping import Sweeper, sweep_quietly
 from dev_postgres_mcp.model import Leftover
-from dev_postgres_mcp.runtimes.base import Role
+from dev_postgres_mcp.runtimes.base import Kind, Role
+from dev_postgres_mcp.runtimes.memory import MemoryRuntime
 from tests.helpers.acts import add_database, branch, conninfo_of, create, has_database
-from tests.helpers.stages import build_app, edit_container, patience, run_together
+from tests.helpers.stages import PORTS, build_app, edit_container, patience, run_together
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from dev_postgres_mcp.app import App
-    from dev_postgres_mcp.runtimes.base import Container
+    from dev_postgres_mcp.runtimes.base import Container, Image
     from dev_postgres_mcp.runtimes.memory import MemoryWorld
     from tests.helpers.stages import MemoryStage
 
@@ -87,6 +88,43 @@ def test_a_dead_server_stays_to_be_looked_at(app: App, world: MemoryWorld) -> No
     assert app.manager.get(instance.id).evidence is not None
 
 
+class BrittleRuntime(MemoryRuntime):
+    """An engine on which one image can be neither looked at nor removed."""
+
+    broken = ""
+
+    def find_image(self, ref: str, *, deadline: Deadline | None = None) -> Image | None:
+        if ref == self.broken:
+            raise EngineDown(f"the engine stopped answering while looking at {ref}")
+        return super().find_image(ref, deadline=deadline)
+
+    def remove_image(self, image_id: str, *, deadline: Deadline | None = None) -> bool:
+        if image_id == self.broken:
+            raise EngineFailed(f"the engine failed while removing {image_id}")
+        return super().remove_image(image_id, deadline=deadline)
+
+
+def test_an_image_that_is_broken_hinders_the_sweep_of_no_other(app: App, world: MemoryWorld) -> None:
+    instance = create(app)
+    for name in ("first", "second"):
+        app.snapshots.take(instance.id, name, ttl=1)
+    first, second = (one.image.image.id for one in world.stored.values() if one.image.kind is Kind.SNAPSHOT)
+    policy = Policy(quota=Quota(max_instances=9, max_memory=9), create_timeout=60, pull_timeout=60)
+    runtime = BrittleRuntime(world, PORTS)
+    sweeper = Sweeper(runtime, policy, clock=lambda: datetime.now(UTC) + LONG_AGO)
+    runtime.broken = first
+    assert [leftover.name for leftover in sweeper.sweep()] == ["second"]
+    assert first in world.stored
+    assert second not in world.stored
+
+    world.renew_image("postgres:17")
+    app.manager.drop([instance.id])
+    runtime.broken = "postgres:17"
+    assert [leftover.name for leftover in sweeper.sweep()] == ["first"], "what cannot be judged stays"
+    runtime.broken = ""
+    assert [leftover.name for leftover in sweeper.sweep()] == ["postgres:17"]
+
+
 def test_the_longest_life_holds_even_where_the_switch_was_stopped(app: App, world: MemoryWorld) -> None:
     """Whoever is superuser inside can rewrite the lease; the label cannot be rewritten."""
     world.ends_by_itself = False
@@ -147,9 +185,9 @@ def test_a_broken_off_restore_is_finished_when_the_old_one_is_gone(app: App, wor
 
 
 def test_a_broken_off_restore_is_taken_back_when_the_old_one_is_there(app: App, world: MemoryWorld) -> None:
-    instance, standby = create(app), create(app)
+    instance, restoring = create(app), create(app)
     edit_container(
-        world, standby.container_id, id=instance.id, role=Role.RESTORING, state="created", ready_by=past()
+        world, restoring.container_id, id=instance.id, role=Role.RESTORING, state="created", ready_by=past()
     )
     assert sweep(app) == {f"mcp-postgres-restore-{instance.id}": "a restore was broken off"}
     assert list(world.bodies) == [instance.container_id]

@@ -160,12 +160,14 @@ def test_a_snapshot_goes_out_with_the_branches_on_it(app: App, instance: Instanc
     view = view_snapshots(app.snapshots.list())
     (shown,) = view.snapshots
     assert (shown.id, shown.name, shown.source) == (taken.id, "monday", instance.id)
-    assert (shown.branches, shown.expires_at) == ([one.id], taken.expires_at)
+    assert (shown.branches, shown.restored, shown.expires_at) == ([one.id], [], taken.expires_at)
     assert view.size_bytes == shown.size_bytes == taken.size > 0
 
 
 def test_the_pool_and_images_and_sweeps_go_out_whole(app: App) -> None:
+    assert view_pool(app.pool.status()).reason == app.pool.status().reason != ""
     (spare,) = app.pool.fill(1, deadline=patience()).spares
+    assert view_pool(app.pool.status()).reason is None
     (shown,) = view_pool(app.pool.status()).spares
     assert (shown.id, shown.port, shown.maker) == (spare.id, spare.port, spare.maker)
     (prepared,) = view_prepared(app.images.list()).images

@@ -23,6 +23,8 @@ if TYPE_CHECKING:
     from dev_postgres_mcp.runtimes.docker.engine import EngineConnection
     from dev_postgres_mcp.runtimes.docker.launching import Launcher
 
+LOOK_SECONDS = 10.0
+"""For a look, which usually takes milliseconds: a container that hangs keeps nobody from seeing the others."""
 TAKE_IN_SECONDS = 5.0
 """For the switch to take a parcel in; usual are some milliseconds."""
 _POLL_SECONDS = 0.003
@@ -46,7 +48,7 @@ class Beside:
         if container.state == "paused":
             # What is started in it now hangs for ever, and each later look at it with that.
             return cache.get(container_id, "")
-        with self._connection.calling(f"looking beside {container.name}") as api:
+        with self._connection.calling(f"looking beside {container.name}", patience=LOOK_SECONDS) as api:
             stamp = api.changed_at(container_id, STATE_DIRECTORY)
             known = cache.get(container_id, stamp if container.running else "")
             if known is not None or not container.running or not stamp:
@@ -58,7 +60,7 @@ class Beside:
 
     def read_end(self, container: Container) -> Evidence | None:
         """Return how the server of a running container has ended, None while it goes on: one cheap look."""
-        with self._connection.calling(f"looking beside {container.name}") as api:
+        with self._connection.calling(f"looking beside {container.name}", patience=LOOK_SECONDS) as api:
             if not api.changed_at(container.container_id, f"{STATE_DIRECTORY}/{EXIT}"):
                 return None
         state = self.read(container)
@@ -77,7 +79,7 @@ class Beside:
 
     def remember(self, container: Container, state: State) -> None:
         """Note what was just written, under the stamp that it has now."""
-        with self._connection.calling(f"looking beside {container.name}") as api:
+        with self._connection.calling(f"looking beside {container.name}", patience=LOOK_SECONDS) as api:
             stamp = api.changed_at(container.container_id, STATE_DIRECTORY)
         if stamp:
             self._cache().put(container.container_id, stamp, state)

@@ -212,6 +212,7 @@ def _read(labels: Mapping[str, str], names: list[str], host: str, **seen: Any) -
             image_kind=Kind(kind) if (kind := labels.get(KIND_LABEL)) else None,
             contract=labels.get(f"{LABEL}contract", ""),
             user=labels.get(USER_LABEL, ""),
+            restored=bool(labels.get(f"{LABEL}restored")),
             **seen,
         )
     except (KeyError, ValueError, AttributeError, OverflowError, RecursionError):
@@ -254,6 +255,7 @@ def _labels(launch: Launch, place: Place, now: datetime, ready_by: datetime) -> 
         "cpus": str(launch.limits.cpus),
         "settings": json.dumps(dict(launch.settings)),
         "maker": launch.maker,
+        "restored": "yes" if launch.role is Role.RESTORING else "",
     }
     return {LABEL + key: value for key, value in ours.items()}
 

@@ -52,12 +52,17 @@ class EngineConnection:
         return found
 
     @contextmanager
-    def calling(self, doing: str, *, deadline: Deadline | None = None) -> Iterator[Api]:
-        """Yield the client; whatever it raises leaves as one of our errors, `doing` in its text."""
+    def calling(
+        self, doing: str, *, deadline: Deadline | None = None, patience: float = CALL_TIMEOUT
+    ) -> Iterator[Api]:
+        """Yield the client; whatever it raises leaves as one of our errors, `doing` in its text.
+
+        One call takes `patience` seconds at most, or what is left until the deadline.
+        """
         if deadline is not None:
             deadline.check(doing)
         api = self.discover(deadline).api
-        api.timeout = max(0.1, min(CALL_TIMEOUT, deadline.remaining() if deadline else CALL_TIMEOUT))
+        api.timeout = max(0.1, min(patience, deadline.remaining() if deadline else patience))
         try:
             yield api
         except docker.errors.APIError as exc:

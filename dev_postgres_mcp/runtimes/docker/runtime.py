@@ -89,7 +89,7 @@ class DockerRuntime:
     """`Runtime` over one Docker engine.  Thread-safe; what it remembers, on disk too, only saves calls."""
 
     name = "docker"
-    capabilities = Capabilities(images=True, psql="docker", unpause="docker unpause {}")
+    capabilities = Capabilities(images=True, psql="docker", unpause="docker unpause {}", contract=CONTRACT)
 
     def __init__(self, options: DockerOptions) -> None:
         """Touches no engine before the first call."""

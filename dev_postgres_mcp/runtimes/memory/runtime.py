@@ -2,41 +2,32 @@
 
 from __future__ import annotations
 
-import hashlib
 from dataclasses import replace
-from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
-from dev_postgres_mcp.errors import (
-    EngineFailed,
-    EngineUnavailable,
-    ImageNotFound,
-    InitFailed,
-    InstanceNotFound,
-)
+from dev_postgres_mcp.errors import EngineFailed, EngineUnavailable, ImageNotFound, InstanceNotFound
 from dev_postgres_mcp.model import Progress, Usage
-from dev_postgres_mcp.runtimes.base import (
-    NO_LEASE,
-    Capabilities,
-    Engine,
-    Image,
-    Kind,
-    Role,
-    State,
-    StoredImage,
-)
-from dev_postgres_mcp.runtimes.memory.world import FRESH, MEGABYTE, SUPERUSER, Stored
+from dev_postgres_mcp.runtimes.base import NO_LEASE, Capabilities, Engine, Role, State
+from dev_postgres_mcp.runtimes.memory.store import MemoryStore
+from dev_postgres_mcp.runtimes.memory.world import MEGABYTE
 from dev_postgres_mcp.runtimes.ports import PortRange
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
+    from datetime import datetime
 
     from dev_postgres_mcp.deadline import Deadline
     from dev_postgres_mcp.model import Conninfo, InitFile, Lease
-    from dev_postgres_mcp.runtimes.base import Container, Freeze, Launch, PsqlCommand, Record
+    from dev_postgres_mcp.runtimes.base import (
+        Container,
+        Freeze,
+        Image,
+        Launch,
+        PsqlCommand,
+        Record,
+        StoredImage,
+    )
     from dev_postgres_mcp.runtimes.memory.world import Body, MemoryWorld
-
-_IMAGE_SIZE = 5 * MEGABYTE
 
 
 class MemoryRuntime:
@@ -47,13 +38,14 @@ class MemoryRuntime:
     def __init__(self, world: MemoryWorld, ports: range) -> None:
         """Start containers in `world` on `ports`."""
         self._world = world
+        self._store = MemoryStore(world)
         self._ports = PortRange(ports)
         self._known: dict[str, State] = {}
 
     @property
     def capabilities(self) -> Capabilities:
         """What the world can do at the moment."""
-        return Capabilities(images=self._world.can_commit)
+        return Capabilities(images=self._world.can_commit, contract=self._world.contract)
 
     def engine(self) -> Engine:
         """Describe the world."""
@@ -177,9 +169,7 @@ class MemoryRuntime:
 
     def find_prepared(self, base: Image, *, seed: str = "", deadline: Deadline | None = None) -> Image | None:
         """Return the prepared image of a base image and seed, None when there is none."""
-        self._world.check_up(deadline)
-        key = _prepared_key(base, seed)
-        return next((one.image for one in self.images() if one.key == key), None)
+        return self._store.find_prepared(base, seed=seed, deadline=deadline)
 
     def prepare(
         self,
@@ -191,63 +181,25 @@ class MemoryRuntime:
         deadline: Deadline,
     ) -> Image:
         """Make the prepared image of a base image anew, and take the name from an older one."""
-        if not init and (found := self.find_prepared(base, seed=seed, deadline=deadline)):
-            return found
-        progress(Progress(message=f"preparing {base.ref} once"))
-        if self._world.dies_at_start or not self._world.can_prepare:
-            raise InitFailed("the image could not be prepared", hint="the log lines above say why")
-        key = _prepared_key(base, seed)
-        made = StoredImage(
-            image=replace(base, id=_digest(key, datetime.now(UTC).isoformat()), prepared=True, seed=seed),
-            kind=Kind.PREPARED,
-            name=seed,
-            key=key,
-            created_at=datetime.now(UTC),
-            size=_IMAGE_SIZE,
-        )
-        cluster = FRESH.with_database(SUPERUSER, tuple(file.name for file in init))
-        with self._world.lock:
-            for older in self._world.stored.values():
-                if older.image.key == key:
-                    older.image = replace(older.image, key="")
-            self._world.stored[made.image.id] = Stored(image=made, cluster=cluster)
-        return made.image
+        return self._store.prepare(base, seed=seed, init=init, progress=progress, deadline=deadline)
 
     def freeze(self, container: Container, freeze: Freeze, *, deadline: Deadline) -> StoredImage:
         """Keep the cluster as of its last checkpoint, without what only its server knows."""
-        body = self._world.body(container.container_id, deadline)
-        frozen = StoredImage(
-            image=Image(
-                ref=container.image,
-                id=_digest(freeze.key),
-                base_id=container.base_id,
-                version=container.version,
-                user=container.user,
-                prepared=True,
-            ),
-            kind=freeze.kind,
-            name=freeze.name,
-            key=freeze.key,
-            created_at=datetime.now(UTC),
-            expires_at=freeze.expires_at,
-            source=container.id,
-            size=_IMAGE_SIZE,
-            database=freeze.database,
-            username=freeze.username,
-            limits=container.limits,
-            settings=dict(container.settings),
-        )
-        with self._world.lock:
-            self._world.stored[frozen.image.id] = Stored(image=frozen, cluster=body.written)
-        return frozen
+        return self._store.freeze(container, freeze, deadline=deadline)
 
     def restore(self, container: Container, launch: Launch, *, deadline: Deadline) -> Container:
-        """Put what `launch` says in the place of a container: same id, same port."""
+        """Put what `launch` says in the place of a container: same id, same port, with the lease of this moment."""
         self._world.body(container.container_id, deadline)
         launch = replace(launch, role=Role.RESTORING)
-        standby = self._world.add(launch, container.endpoint.port, running=False)
-        self.remove(container.container_id)
-        restored = self.finish_restore(standby, deadline=deadline) if standby is not None else None
+        restoring = self._world.add(launch, container.endpoint.port, running=False)
+        with self._world.lock:
+            old = self._world.bodies.pop(container.container_id, None)
+            restored = None
+            if restoring is not None and old is not None:
+                self._world.bodies[restoring.container_id].lease = old.lease
+                restored = self._rename(restoring, Role.RESTORING, Role.INSTANCE)
+            elif restoring is not None:
+                self._world.bodies.pop(restoring.container_id, None)
         if restored is None:
             raise InstanceNotFound(f"{container.id} was dropped while it was being restored")
         return restored
@@ -260,17 +212,11 @@ class MemoryRuntime:
 
     def images(self, *, deadline: Deadline | None = None) -> tuple[StoredImage, ...]:
         """Return every image that was made here, oldest first."""
-        self._world.check_up(deadline)
-        with self._world.lock:
-            found = [stored.image for stored in self._world.stored.values()]
-        return tuple(sorted(found, key=lambda image: image.created_at))
+        return self._store.list(deadline=deadline)
 
     def remove_image(self, image_id: str, *, deadline: Deadline | None = None) -> bool:
         """Remove it; False when a container stands on it or it is gone."""
-        self._world.check_up(deadline)
-        with self._world.lock:
-            used = {body.container.image_id for body in self._world.bodies.values()}
-            return image_id not in used and self._world.stored.pop(image_id, None) is not None
+        return self._store.remove(image_id, deadline=deadline)
 
     def psql(self, container_id: str, conninfo: Conninfo) -> PsqlCommand:
         """There is none in memory."""
@@ -304,11 +250,3 @@ class MemoryRuntime:
             return None
         body.container = replace(body.container, role=new, state="running")
         return body.container
-
-
-def _prepared_key(base: Image, seed: str) -> str:
-    return _digest(base.id, seed)[7:31]
-
-
-def _digest(*parts: str) -> str:
-    return f"sha256:{hashlib.sha256(' '.join(parts).encode()).hexdigest()}"

@@ -48,7 +48,7 @@ class MemorySql:
 
     def create_extensions(self, conninfo: Conninfo, names: Sequence[str], *, deadline: Deadline) -> None:
         """Note the extensions; raises InitFailed for unknown ones."""
-        deadline.check("creating extensions")
+        deadline.check(f"creating extensions: {', '.join(names)}")
         with self._logged_in(conninfo) as body:
             for name in names:
                 if name not in self._world.extensions:
@@ -70,7 +70,7 @@ class MemorySql:
         """Make the server that answers to `conninfo` answer to `wanted`; it runs no programs.  Raises InitFailed."""
         if delivery is not None:
             raise InitFailed("there is no shell beside a server in memory")
-        deadline.check("finishing the new instance")
+        deadline.check("giving the server its database, user and password")
         with self._logged_in(conninfo.on(database=_TEMPLATE)) as body:
             cluster = _change_database(body.cluster, conninfo.database, wanted.database, copy=copy)
             body.cluster = replace(cluster, username=wanted.username, password=wanted.password)

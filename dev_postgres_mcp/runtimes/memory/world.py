@@ -9,7 +9,7 @@ from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
-from dev_postgres_mcp.errors import EngineDown, InstanceNotFound
+from dev_postgres_mcp.errors import EngineDown, EngineFailed, InstanceNotFound
 from dev_postgres_mcp.model import Endpoint, Evidence
 from dev_postgres_mcp.runtimes.base import Container, Image, Role
 
@@ -100,9 +100,11 @@ class _Knobs:
     dies_at_start: bool = False
     can_commit: bool = True
     can_prepare: bool = True
+    contract: str = "memory"
     ends_by_itself: bool = True
     memory: int = 0
     ahead: timedelta = timedelta(0)
+    hung: set[str] = field(default_factory=set)
     extensions: set[str] = field(default_factory=lambda: {"hstore", "pg_trgm"})
 
 
@@ -110,7 +112,8 @@ class MemoryWorld(_Knobs):
     """The engine, and the servers in it.  Thread-safe.
 
     `ahead` is how far the engine's clock is ahead of ours; without `ends_by_itself` PID 1 is stuck, and nothing
-    ends with its lease.  `can_commit` is a capability; without `can_prepare` no image can be prepared.
+    ends with its lease.  `can_commit` is a capability, and `contract` what the program of this moment makes containers by; without `can_prepare` no image can be prepared.
+    About a container whose id is in `hung` the engine says nothing but that it is there.
     """
 
     def __init__(self, *, images: Sequence[str] = (), registry: Sequence[str] = ()) -> None:
@@ -123,8 +126,10 @@ class MemoryWorld(_Knobs):
         self.lock = threading.Lock()
 
     def body(self, container_id: str, deadline: Deadline | None = None) -> Body:
-        """Return one container; raises InstanceNotFound."""
+        """Return one container; raises InstanceNotFound, and EngineDown when it is hung."""
         self.check_up(deadline)
+        if container_id in self.hung:
+            raise EngineDown(f"the in-memory engine stopped answering while looking at {container_id[:12]}")
         body = self.bodies.get(container_id)
         if body is None:
             raise InstanceNotFound(f"container {container_id[:12]} is gone")
@@ -157,7 +162,12 @@ class MemoryWorld(_Knobs):
         self.images[ref] = _digest(secrets.token_hex())
 
     def add(self, launch: Launch, port: int, *, running: bool = True) -> Container | None:
-        """Add a container with a cluster of its own, None when another one has the port."""
+        """Add a container with a cluster of its own, None when another one has the port.
+
+        Raises EngineFailed when its image is gone.
+        """
+        if launch.image.id not in {*self.images.values(), *self.stored}:
+            raise EngineFailed(f"no such image: {launch.image.id}", hint="somebody has removed it")
         cluster = self._cluster(launch)
         with self.lock:
             others = [other.container for other in self.bodies.values() if other.container.running]
@@ -209,7 +219,8 @@ class MemoryWorld(_Knobs):
             limits=launch.limits,
             settings=dict(launch.settings),
             maker=launch.maker,
-            contract="memory",
+            restored=launch.role is Role.RESTORING,
+            contract=self.contract,
             user=_USER,
         )
 
