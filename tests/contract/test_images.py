@@ -193,6 +193,8 @@ def test_a_restored_instance_is_the_same_with_the_data_of_then(stage: Stage, run
         Role.INSTANCE,
     )
     assert restored.container_id != container.container_id
+    assert (container.restored, restored.restored) == (False, True)
+    assert container.contract == restored.contract == runtime.capabilities.contract
     assert is_gone(runtime, container)
     assert has_database(stage, login, "before")
     assert not has_database(stage, login, "after")
