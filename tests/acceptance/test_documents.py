@@ -14,6 +14,7 @@ import pytest
 from dev_postgres_mcp import __version__
 from dev_postgres_mcp.cli.clients import Client
 from dev_postgres_mcp.settings import Settings
+from tests.acceptance.program import dead_engine, make_program
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -52,22 +53,23 @@ def find_rows(document: str, head: str) -> list[str]:
     return rows
 
 
-def list_commands(program: Program) -> Iterator[str]:
-    """Every command that `--help` shows, groups opened."""
+@pytest.fixture(scope="module")
+def helps(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
+    """What `--help` says of each command, groups opened."""
+    home = tmp_path_factory.mktemp("home")
+    program = make_program(home, dead_engine(home))
+    found: dict[str, str] = {}
 
-    def names(*group: str) -> list[str]:
-        text = program.run(*group, "--help").stdout
+    def open_group(*path: str) -> None:
+        text = program.run(*path, "--help").stdout
         block = re.search(r"^Commands:\n((?:  .*\n)+)", text, re.MULTILINE)
-        return re.findall(r"^  ([a-z][a-z-]*)", block[1], re.MULTILINE) if block else []
+        for name in re.findall(r"^  ([a-z][a-z-]*)", block[1], re.MULTILINE) if block else []:
+            open_group(*path, name)
+        if not block:
+            found[" ".join(path)] = text
 
-    def leaves(*path: str) -> Iterator[str]:
-        inner = names(*path)
-        for name in inner:
-            yield from leaves(*path, name)
-        if not inner:
-            yield " ".join(path)
-
-    yield from leaves()
+    open_group()
+    return found
 
 
 def test_the_contract_of_the_tools_is_what_the_server_lists() -> None:
@@ -100,8 +102,10 @@ def test_the_registry_knows_only_variables_that_there_are() -> None:
 
 
 @pytest.mark.parametrize("document", DOCUMENTS)
-def test_every_command_in_a_document_is_one_of_ours(offline: Program, document: str) -> None:
-    known = [command.split() for command in list_commands(offline)]
+def test_every_command_in_a_document_is_one_of_ours(
+    offline: Program, helps: dict[str, str], document: str
+) -> None:
+    known = [command.split() for command in helps]
     for command in dict.fromkeys(find_commands(document)):
         words = [word for word in re.findall(r"[^\s'\"]+", command) if word != "--"]
         if not words:
@@ -109,9 +113,8 @@ def test_every_command_in_a_document_is_one_of_ours(offline: Program, document: 
         plain = [word for word in words if not word.startswith("-")]
         matching = next((path for path in known if plain[: len(path)] == path), None)
         assert matching or words[0].startswith("--"), f"{document}: dev-postgres-mcp{command}"
-        path = matching or []
-        text = offline.run(*path, "--help").stdout
-        own = words[: words.index("psql")] if "psql" in path else words
+        text = helps[" ".join(matching)] if matching else offline.run("--help").stdout
+        own = words[: words.index("psql")] if matching and "psql" in matching else words
         for option in (word.partition("=")[0] for word in own if re.match(r"--?[a-zA-Z]", word)):
             assert re.search(rf"(^|[\s,]){re.escape(option)}\b", text), f"{document}: {command}: {option}"
 
@@ -120,9 +123,11 @@ def test_the_readme_shows_commands_at_all() -> None:
     assert len(list(find_commands("README.md"))) > 5
 
 
-def test_the_readmes_tables_hold_every_tool_command_setting_client_and_exit_code(offline: Program) -> None:
+def test_the_readmes_tables_hold_every_tool_command_setting_client_and_exit_code(
+    offline: Program, helps: dict[str, str]
+) -> None:
     assert find_rows("README.md", "tool") == [tool["name"] for tool in CONTRACT["tools"]]
-    assert sorted(find_rows("README.md", "command")) == sorted(list_commands(offline))
+    assert sorted(find_rows("README.md", "command")) == sorted(helps)
     assert sorted(find_rows("README.md", "setting")) == sorted(Settings.model_fields)
     codes = re.findall(r"^ +(\d\S*)  \w", offline.run("--help").stdout, re.MULTILINE)
     assert find_rows("README.md", "exit code") == codes

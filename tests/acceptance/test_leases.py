@@ -116,13 +116,13 @@ def test_a_health_check_warns_when_the_end_is_near(program: Program) -> None:
     assert program.run("postgres", "health-check", made["id"], *FORM).data["hint"] is None
 
 
-@pytest.mark.parametrize("option", ["--ttl", "--idle-timeout"])
-def test_what_is_over_is_gone_and_nobody_finds_it(
-    program: Program, left: Callable[[], list[str]], option: str
-) -> None:
-    made = program.run("postgres", "create", option, "8s", *FORM).data
+def test_what_is_over_is_gone_and_nobody_finds_it(program: Program, left: Callable[[], list[str]]) -> None:
+    made, idle = (
+        program.run("postgres", "create", option, "8s", *FORM).data for option in ("--ttl", "--idle-timeout")
+    )
     wait_until(lambda: left() == [], seconds=60)
-    assert made["id"] not in program.run("postgres", "list", "-q").stdout.split()
+    assert not {made["id"], idle["id"]} & set(program.run("postgres", "list", "-q").stdout.split())
+    program.run("postgres", "get", idle["id"], code=3)
     for command in (("get",), ("health-check",), ("extend", "--ttl", "1h"), ("snapshot", "take")):
         done = program.run("postgres", *command, made["id"], code=3)
         assert f"no instance answers to '{made['id']}'" in done.stderr
