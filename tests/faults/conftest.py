@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from tests.faults.realm import Realm
 from tests.faults.second_engine import SecondEngine, load_image
 
 if TYPE_CHECKING:
@@ -33,3 +34,12 @@ def engine(second_engine: SecondEngine) -> Iterator[SecondEngine]:
     yield second_engine
     second_engine.recover()
     second_engine.clear()
+
+
+@pytest.fixture
+def realm(engine: SecondEngine) -> Iterator[Realm]:
+    """That engine with nothing on it but the image that every instance is made from."""
+    realm = Realm(engine)
+    realm.forget_images()
+    yield realm
+    realm.close()

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import psycopg
 
-from dev_postgres_mcp.app import App, assemble_app, docker_options
+from dev_postgres_mcp.app import App, assemble_app, build_app, docker_options
 from dev_postgres_mcp.deadline import Deadline
 from dev_postgres_mcp.errors import DevPostgresError
 from dev_postgres_mcp.instances import Policy, build_spec
@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from dev_postgres_mcp.model import Instance, Leftover
+    from dev_postgres_mcp.settings import Settings
     from tests.faults.second_engine import SecondEngine
 
 T = TypeVar("T")
@@ -47,30 +48,31 @@ _LISTENING = "0A"
 class Realm:
     """One engine, a thread beside its ports, and a program of the test's own on that thread."""
 
-    def __init__(self, engine: SecondEngine, home: Path) -> None:
-        """Work on `engine`; what the program remembers lies in `home`."""
+    def __init__(self, engine: SecondEngine) -> None:
+        """Work on `engine`, as one user of its machine with those who are begun there."""
         self.engine = engine
-        self._home = home
+        self._state = engine.home / "state" / "dev-postgres-mcp"
         self._holder = int(engine.enter()[1].partition("=")[2])
         self._threads = ThreadPoolExecutor(1, initializer=_enter_network, initargs=(self._holder,))
-        self.app = self.build_app()
-        self._keep_commands_from_sweeping()
+        loaded = load_settings({"docker_host": engine.address, "session": "neighbour"}).settings
+        self.app = self._build_app(loaded)
+        self._keep_commands_from_sweeping(loaded)
 
-    def build_app(self, session: str = "neighbour", **settings: Any) -> App:
-        """Return our program on this engine; whom it starts is made by `session`."""
-        loaded = load_settings({"docker_host": self.engine.address, "session": session, **settings}).settings
-        surroundings = replace(read_surroundings(), state_directory=self._home)
+    def _build_app(self, loaded: Settings) -> App:
+        surroundings = replace(read_surroundings(), state_directory=self._state)
         return assemble_app(
             loaded,
             runtime=DockerRuntime(docker_options(loaded, surroundings)),
             sql=PsycopgSql(),
-            owner=Owner(session=session, user="tester", cwd="/somewhere", process="host:1 pytest"),
+            owner=Owner(session=loaded.session, user="tester", cwd="/somewhere", process="host:1 pytest"),
         )
 
-    def _keep_commands_from_sweeping(self) -> None:
+    def _keep_commands_from_sweeping(self, loaded: Settings) -> None:
         """Let the last sweep have been in the future: here a test alone says when."""
-        swept = self.engine.home / "state" / "dev-postgres-mcp" / "swept"
-        swept.parent.mkdir(parents=True, exist_ok=True)
+        noted = build_app(loaded, session="", program="").swept_file
+        assert noted is not None
+        swept = self._state / noted.name
+        self._state.mkdir(parents=True, exist_ok=True)
         swept.touch()
         os.utime(swept, (time.time() + 86_400,) * 2)
 

@@ -26,9 +26,9 @@ ROOMY: dict[str, Any] = {"max_instances": 1000, "max_total_memory": "100t", "poo
 
 
 @pytest.fixture
-def realm(engine: SecondEngine, tmp_path: Path) -> Iterator[Realm]:
+def realm(engine: SecondEngine) -> Iterator[Realm]:
     """An engine whose every spare is known."""
-    realm = Realm(engine, tmp_path)
+    realm = Realm(engine)
     yield realm
     realm.close()
 
@@ -64,7 +64,8 @@ def test_of_processes_that_claim_at_one_moment_no_two_get_the_same(realm: Realm)
 
 def test_two_servers_and_four_commands_share_one_pool(realm: Realm, tmp_path: Path) -> None:
     engine = realm.engine
-    settings = {**ROOMY, "pool_size": 3}
+    # A server hears of a command's claim with its next word to its spares, a third of their ttl later.
+    settings = {**ROOMY, "pool_size": 3, "spare_ttl": "9s"}
     program = Program(
         command=tuple(engine.enter(sys.executable, "-m", "dev_postgres_mcp")),
         environment=engine.environment(**settings),

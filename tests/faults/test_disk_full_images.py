@@ -6,30 +6,18 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.faults.realm import Realm
 from tests.faults.second_engine import wait_until
 from tests.integration.queries import dsn_of
 
 if TYPE_CHECKING:
     import subprocess
-    from collections.abc import Iterator
-    from pathlib import Path
 
-    from tests.faults.second_engine import SecondEngine
+    from tests.faults.realm import Realm
 
 pytestmark = pytest.mark.docker
 
 MEGABYTE = 1024**2
 NEEDED = ("dev-postgres-mcp/prepared", "postgres")
-
-
-@pytest.fixture
-def realm(engine: SecondEngine, tmp_path: Path) -> Iterator[Realm]:
-    """An engine with the image that every instance is made from."""
-    realm = Realm(engine, tmp_path)
-    realm.forget_images()
-    yield realm
-    realm.close()
 
 
 def check_told(done: subprocess.CompletedProcess[str]) -> None:

@@ -7,24 +7,11 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.faults import mortality
-from tests.faults.realm import Realm
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-    from pathlib import Path
-
-    from tests.faults.second_engine import SecondEngine
+    from tests.faults.realm import Realm
 
 pytestmark = [pytest.mark.docker, pytest.mark.timeout(300)]
-
-
-@pytest.fixture
-def realm(engine: SecondEngine, tmp_path: Path) -> Iterator[Realm]:
-    """An engine with nothing on it but the image that every instance is made from."""
-    realm = Realm(engine, tmp_path)
-    realm.forget_images()
-    yield realm
-    realm.close()
 
 
 def test_of_killed_servers_commands_and_tests_nothing_is_left(realm: Realm) -> None:

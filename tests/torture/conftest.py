@@ -6,9 +6,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.faults.conftest import engine, second_engine
+from tests.faults.conftest import engine, realm, second_engine
 from tests.faults.interception import Door
-from tests.faults.realm import Realm
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -17,15 +16,6 @@ if TYPE_CHECKING:
     from tests.faults.second_engine import SecondEngine
 
 __all__ = ["door", "engine", "realm", "second_engine"]
-
-
-@pytest.fixture
-def realm(engine: SecondEngine, tmp_path: Path) -> Iterator[Realm]:
-    """That engine with nothing on it but the image that every instance is made from."""
-    realm = Realm(engine, tmp_path)
-    realm.forget_images()
-    yield realm
-    realm.close()
 
 
 @pytest.fixture
