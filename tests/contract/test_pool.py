@@ -19,7 +19,7 @@ from dev_postgres_mcp.errors import (
 from dev_postgres_mcp.model import Owner, Secret, Status
 from dev_postgres_mcp.runtimes.base import Role
 from tests.helpers.acts import conninfo_of, create, is_gone, offer_spare
-from tests.helpers.stages import build_app, owned, owner_of, patience, run_together, wait_until
+from tests.helpers.stages import MEGABYTE, build_app, owned, owner_of, patience, run_together, wait_until
 
 if TYPE_CHECKING:
     from dev_postgres_mcp.app import App
@@ -41,13 +41,13 @@ HOSTILE = (
 
 @pytest.fixture
 def pool(stage: Stage) -> App:
-    """A program on a base image of its own, whose spares nobody else claims."""
-    return open_pool(stage, stage.add_base())
+    """A program with a limit of its own, by which nobody else claims its spares."""
+    return open_pool(stage)
 
 
-def open_pool(stage: Stage, base: str, **settings: Any) -> App:
-    modest = {"memory": "128m", "pool_memory_share": 1.0, **settings}
-    return build_app(stage, image_repository=base.rpartition(":")[0], **modest)
+def open_pool(stage: Stage, **settings: Any) -> App:
+    modest = {"memory": stage.memory - 384 * MEGABYTE, "pool_memory_share": 1.0}
+    return build_app(stage, **modest | settings)
 
 
 def spares_of(stage: Stage, program: App) -> list[Container]:
@@ -161,8 +161,7 @@ def test_creates_at_once_share_the_spares_and_start_the_rest(stage: Stage, pool:
         with lock:
             created.append(instance)
 
-    base = pool.defaults.repository
-    programs = [open_pool(stage, f"{base}:{stage.version}") for _ in range(4)]
+    programs = [open_pool(stage) for _ in range(4)]
     assert run_together(*(lambda each=each: one(each) for each in programs)) == []
     assert len({instance.container_id for instance in created}) == 4
     assert spares <= {instance.id for instance in created}
@@ -182,7 +181,8 @@ def test_what_no_sql_can_adjust_is_started_cold(stage: Stage, pool: App, asked: 
 
 def test_a_spare_of_another_image_is_left_alone(stage: Stage, pool: App) -> None:
     (spare,) = offer(stage, pool)
-    assert create(open_pool(stage, stage.add_base())).id != spare.id
+    other = open_pool(stage, image_repository=stage.add_base().rpartition(":")[0])
+    assert create(other).id != spare.id
     assert not is_gone(pool.runtime, spare)
 
 
@@ -224,7 +224,7 @@ def replace_session(stage: Stage, program: App) -> App:
 
 
 def test_a_keeper_fills_the_pool_refills_it_and_ends_it_with_itself(stage: Stage) -> None:
-    program = open_pool(stage, stage.add_base(), pool_size=1)
+    program = open_pool(stage, pool_size=1)
     program.keeper.start()
     try:
         wait_until(lambda: spares_of(stage, program))
