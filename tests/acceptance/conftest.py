@@ -11,6 +11,7 @@ from dev_postgres_mcp.parsing import new_id
 from dev_postgres_mcp.runtimes.docker.container import LABEL
 from dev_postgres_mcp.settings import load_settings
 from tests.acceptance.program import NO_POOL, alone, dead_engine, make_program
+from tests.integration.shell import MEASURING
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -24,6 +25,12 @@ if TYPE_CHECKING:
 def anyio_backend() -> str:
     """Tests of the SDK's client run on asyncio, as the server does."""
     return "asyncio"
+
+
+@pytest.fixture
+def unmeasured(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Children without coverage, with which they take twice as long to start: for what is measured elsewhere."""
+    monkeypatch.delenv(MEASURING, raising=False)
 
 
 @pytest.fixture

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from tests.acceptance.program import Program
 
-pytestmark = [pytest.mark.wheel, pytest.mark.docker]
+pytestmark = [pytest.mark.wheel, pytest.mark.docker, pytest.mark.usefixtures("unmeasured")]
 
 DAY = 86_400
 WEEK = 7 * DAY

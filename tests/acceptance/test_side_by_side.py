@@ -12,7 +12,7 @@ from tests.acceptance.wire import RawSession, text_of
 if TYPE_CHECKING:
     from tests.acceptance.program import Program
 
-pytestmark = [pytest.mark.wheel, pytest.mark.docker]
+pytestmark = [pytest.mark.wheel, pytest.mark.docker, pytest.mark.usefixtures("unmeasured")]
 
 
 def listed_ids(session: RawSession) -> list[str]:

@@ -280,3 +280,4 @@ def wait_until(condition: Callable[[], bool], what: str, seconds: float = PATIEN
     end = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < end, f"in vain: {what}"
+        time.sleep(0.02)  # a look takes a process or two, and others want the processor too
