@@ -163,14 +163,19 @@ def _create_many(count: int, snapshot: str) -> None:
 
     app = build_app(load_settings().settings, session="", program="a test process")
 
+    def say(line: str) -> None:
+        """Write a line in one piece, which `print` on several threads does not."""
+        sys.stdout.write(f"{line}\n")
+        sys.stdout.flush()
+
     def create(number: int) -> None:
         try:
             made = app.manager.create(build_spec(app.defaults))
         except DevPostgresError as exc:
             # On a busy machine a lease of a few seconds may be over before the first login.
-            print(f"failed: {exc.code}", flush=True)
+            say(f"failed: {exc.code}")
             return
-        print(made.id, flush=True)
+        say(made.id)
         if snapshot and number % 3 == 0:
             with suppress(DevPostgresError):
                 branch = app.snapshots.branch(snapshot, build_branch_spec(app.defaults))

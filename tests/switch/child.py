@@ -204,11 +204,13 @@ class Switch:
     def processes(self) -> list[int]:
         """Return the processes of the session that still live."""
         found = []
-        for stat in Path("/proc").glob("[0-9]*/stat"):
-            with suppress(OSError):
-                state, _, _, session, *_ = stat.read_text().rpartition(")")[2].split()
-                if int(session) == self.process.pid and state not in "XZ":
-                    found.append(int(stat.parent.name))
+        for process in Path("/proc").iterdir():
+            if process.name.isdigit():
+                with suppress(OSError):
+                    stat = (process / "stat").read_text()
+                    state, _, _, session, *_ = stat.rpartition(")")[2].split()
+                    if int(session) == self.process.pid and state not in "XZ":
+                        found.append(int(process.name))
         return found
 
     def servers(self) -> list[int]:
