@@ -4,6 +4,9 @@
 PYTHON ?= python3
 VENV ?= .venv
 TORTURE_SEEDS ?= 200
+# How many processes share the files of `make test` that mind no company, in their order: small ones come last.
+WORKERS ?= 3
+IN_PARALLEL = --numprocesses=$(WORKERS) --dist=loadfile --no-loadscope-reorder
 
 # What `make bench` passes on, such as BENCH="--only startup --rounds 5".
 BENCH ?=
@@ -22,6 +25,7 @@ VERSION = $(shell sed -n 's/^__version__ = "\(.*\)"/\1/p' dev_postgres_mcp/__ini
 PIP_INSTALL := -m pip --disable-pip-version-check install --quiet
 PYTEST = $(BIN)/python -m pytest
 SCRIPTS = .ci/run tools/engine tools/test-services tools/images/* dev_postgres_mcp/runtimes/docker/shell/*.sh
+TEST_JUNIT = build/junit-together.xml build/junit-alone.xml
 # Ends a recipe of tests: says what passed, and fails on a skip in CI.
 SUMMARY = $(PYTHON) tools/summary.py
 
@@ -71,14 +75,17 @@ lint: setup ## style, types, import contracts, shell scripts, workflows
 	$(BIN)/zizmor --offline --persona=pedantic --no-progress .github || status=1; \
 	exit $$status
 
-# Lint does not stop the tests; its verdict counts at the end. The last line says how many tests passed.
+# Lint does not stop the tests; its verdict counts at the end. First what minds no company, in several processes,
+# then the rest. The last line says how many tests passed.
 test: setup engine services ## lint and every test but `torture`, on a real engine, with coverage
-	@rm -f build/junit-all.xml .coverage .coverage.*; status=0; \
+	@rm -f $(TEST_JUNIT) .coverage .coverage.*; status=0; \
 	$(MAKE) --no-print-directory lint || status=1; \
-	$(BIN)/coverage run -m pytest -m "not torture" --junitxml=build/junit-all.xml || status=1; \
+	$(BIN)/coverage run -m pytest -m "not torture and not alone" $(IN_PARALLEL) \
+		--junitxml=$(word 1,$(TEST_JUNIT)) || status=1; \
+	$(BIN)/coverage run -m pytest -m "not torture and alone" --junitxml=$(word 2,$(TEST_JUNIT)) || status=1; \
 	$(BIN)/coverage combine --quiet || status=1; \
 	$(BIN)/coverage report || status=1; \
-	$(SUMMARY) build/junit-all.xml || status=1; \
+	$(SUMMARY) $(TEST_JUNIT) || status=1; \
 	exit $$status
 
 test-unit: setup ## the unit tests: no engine, seconds

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
 pytestmark = [
     pytest.mark.wheel,
+    pytest.mark.usefixtures("unmeasured"),
     pytest.mark.skipif(sys.platform == "win32", reason="not on Windows: no such signals there"),
 ]
 
@@ -52,6 +53,7 @@ def expected_code(how: str) -> int:
     return 0 if how == "EOF" else 128 + signal.Signals[how]
 
 
+@pytest.mark.alone
 @pytest.mark.parametrize("how", ENDS)
 def test_an_idle_server_ends_within_a_second(offline: Program, how: str) -> None:
     with RawSession(offline) as session:

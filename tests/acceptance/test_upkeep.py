@@ -115,6 +115,7 @@ def test_a_seed_whose_script_fails_is_no_seed(
     assert left() == []
 
 
+@pytest.mark.alone
 def test_prune_removes_what_a_newer_base_has_made_stale(
     docker_stage: DockerStage, owner: Program, base: str
 ) -> None:
@@ -150,6 +151,7 @@ def add_leftover(stage: DockerStage) -> str:
     return name
 
 
+@pytest.mark.alone
 def test_a_sweep_removes_what_is_left_over_and_nothing_that_lives(
     docker_stage: DockerStage, program: Program, instance: dict[str, Any], left: Callable[[], list[str]]
 ) -> None:
@@ -169,6 +171,7 @@ def test_a_sweep_removes_what_is_left_over_and_nothing_that_lives(
     assert program.run("postgres", "health-check", instance["id"], "-q").stdout == ""
 
 
+@pytest.mark.alone
 def test_a_snapshot_whose_time_is_over_is_swept(program: Program, instance: dict[str, Any]) -> None:
     taken = program.run("postgres", "snapshot", "take", instance["id"], "--ttl", "1s", *FORM).data
     name = taken["snapshots"][0]["name"]
@@ -183,6 +186,7 @@ def test_a_snapshot_whose_time_is_over_is_swept(program: Program, instance: dict
     assert name not in program.run("postgres", "snapshot", "list").stdout
 
 
+@pytest.mark.alone
 def test_any_command_sweeps_now_and_then_in_silence(
     docker_stage: DockerStage, program: Program, left: Callable[[], list[str]]
 ) -> None:

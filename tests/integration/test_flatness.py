@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
 pytestmark = [
     pytest.mark.docker,
+    pytest.mark.alone,  # a list looks into every container that is there, each on a connection
     pytest.mark.timeout(300),
     pytest.mark.skipif(sys.platform != "linux", reason="looks into /proc"),
 ]

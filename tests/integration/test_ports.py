@@ -128,6 +128,7 @@ def test_a_port_that_a_stranger_holds_is_passed_over(
         app.manager.drop([instance.id])
 
 
+@pytest.mark.alone
 def test_parallel_creates_overlap(program: App, tmp_path: Path) -> None:
     """Each waits for its own server; with a lock around that, four would take four times one."""
     init = tmp_path / "slow.sql"

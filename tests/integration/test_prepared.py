@@ -76,6 +76,7 @@ def test_machines_that_need_it_at_once_all_get_their_servers(stage: DockerStage,
     assert not [one for one in own.runtime.list() if one.name.startswith("mcp-postgres-prepare-")]
 
 
+@pytest.mark.alone
 def test_a_changed_base_image_is_prepared_anew_and_the_old_one_pruned(own: OwnWorld) -> None:
     app = own.app
     first = app.manager.create(build_spec(app.defaults))
@@ -231,6 +232,7 @@ def scripts(tmp_path: Path) -> Path:
     return folder
 
 
+@pytest.mark.alone
 def test_a_seed_is_there_in_every_instance_from_it_without_its_scripts_being_run(
     own: OwnWorld, scripts: Path
 ) -> None:
@@ -262,6 +264,7 @@ def test_a_seed_is_there_in_every_instance_from_it_without_its_scripts_being_run
     assert min(seconds) < once / 2
 
 
+@pytest.mark.alone
 def test_a_seed_is_made_anew_each_time_it_is_asked_for(own: OwnWorld, tmp_path: Path) -> None:
     app = own.app
     init = tmp_path / "one.sql"

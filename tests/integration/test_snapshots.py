@@ -304,6 +304,7 @@ def test_ten_branches_of_one_snapshot_at_once(create: Create, program: App) -> N
 # --- restore --------------------------------------------------------------------------------------------
 
 
+@pytest.mark.alone
 def test_a_restore_ends_connections_and_the_same_dsn_works_within_a_second(
     create: Create, stage: DockerStage, program: App
 ) -> None:

@@ -137,6 +137,7 @@ def test_init_scripts_run_in_a_database_of_any_name(create: Create, tmp_path: Pa
         ("one.sql", b"CREATE TABLE one AS SELECT 1 AS n;\n"),
         ("one.sql.gz", gzip.compress(b"CREATE TABLE one AS SELECT 1 AS n;\n")),
     ],
+    ids=["plain", "packed"],
 )
 def test_one_init_file_runs(create: Create, tmp_path: Path, name: str, content: bytes) -> None:
     script = tmp_path / name

@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from dev_postgres_mcp.model import Instance, Leftover
     from tests.helpers.stages import DockerStage
 
-pytestmark = pytest.mark.docker
+pytestmark = [pytest.mark.docker, pytest.mark.alone]
 
 LATER = timedelta(hours=2)
 """Past every create and every restore, and before the end of every lease."""

@@ -94,6 +94,7 @@ def test_a_failed_pull_ends_with_code_6_and_a_hint(
     assert "Traceback" not in ended.stderr
 
 
+@pytest.mark.alone
 def test_an_interrupted_command_takes_the_engines_pull_with_it(
     program: Program, absent: str, proxy: Proxy
 ) -> None:
@@ -161,6 +162,7 @@ def test_a_model_is_told_why_a_pull_failed_and_what_to_do(
     assert "docker login" in text_of(result)
 
 
+@pytest.mark.alone
 def test_a_server_that_is_ended_in_mid_pull_ends_within_a_second(
     program: Program, absent: str, proxy: Proxy
 ) -> None:

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from tests.helpers.stages import DockerStage
     from tests.registry.proxy import Proxy
 
-pytestmark = pytest.mark.docker
+pytestmark = [pytest.mark.docker, pytest.mark.alone]
 
 STALLED = Script(stall_after=LAYER_BYTES // 2)
 TRICKLE = Script(pause=0.5)

@@ -74,6 +74,7 @@ def run(stage: DockerStage, instance: Instance, script: str) -> str:
     return stage.run(instance.container_id, script)
 
 
+@pytest.mark.alone
 def test_it_is_gone_within_two_seconds_of_its_deadline(stage: DockerStage, create: Create) -> None:
     instances = [create(image=image, ttl="4s") for image in IMAGES]
     for instance in instances:
@@ -83,6 +84,7 @@ def test_it_is_gone_within_two_seconds_of_its_deadline(stage: DockerStage, creat
         assert datetime.now(UTC) >= end
 
 
+@pytest.mark.alone
 def test_an_extended_instance_lives_on_and_a_shortened_one_ends(
     stage: DockerStage, program: App, create: Create
 ) -> None:
@@ -96,6 +98,7 @@ def test_an_extended_instance_lives_on_and_a_shortened_one_ends(
     wait_gone(stage, instance, seconds=2 + LATE)
 
 
+@pytest.mark.alone
 def test_a_client_holds_idle_expiry_off_and_the_last_one_lets_it_begin(
     stage: DockerStage, create: Create
 ) -> None:
@@ -109,6 +112,7 @@ def test_a_client_holds_idle_expiry_off_and_the_last_one_lets_it_begin(
     assert time.monotonic() - closed >= 1
 
 
+@pytest.mark.alone
 def test_docker_stop_ends_it_at_once_with_clients_connected(
     stage: DockerStage, create: Create, image: str
 ) -> None:
@@ -122,6 +126,7 @@ def test_docker_stop_ends_it_at_once_with_clients_connected(
     wait_gone(stage, instance, seconds=LATE)
 
 
+@pytest.mark.alone
 @pytest.mark.parametrize("kind", ["prepared", "fresh"])
 def test_docker_stop_right_after_the_start_ends_it_too(
     stage: DockerStage, program: App, image: str, kind: str
@@ -171,6 +176,7 @@ def test_kill_9_of_all_processes_inside_leaves_the_evidence(
     wait_gone(stage, instance, seconds=LATE)
 
 
+@pytest.mark.alone
 def test_a_server_that_ends_inside_is_evidence_until_the_lease_ends(
     stage: DockerStage, program: App, create: Create
 ) -> None:

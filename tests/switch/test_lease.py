@@ -21,6 +21,7 @@ def in_seconds(seconds: int) -> int:
     return int(time.time()) + seconds
 
 
+@pytest.mark.alone
 def test_it_stops_the_server_when_the_lease_is_over(switches: list[Switch]) -> None:
     end = in_seconds(3)
     for switch in switches:
@@ -64,6 +65,7 @@ def test_it_sleeps_until_its_end_but_never_for_long(switch: Switch) -> None:
     assert 38 <= switch.sleep <= 40
 
 
+@pytest.mark.alone
 def test_a_changed_lease_counts_at_once(switch: Switch) -> None:
     switch.start_and_wait()
     switch.deliver({"lease": f"{in_seconds(40)} 0\n"})

@@ -8,6 +8,8 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import pytest
+
 from tests.helpers.stages import wait_until
 from tests.switch.child import ID, OTHER_ID, SOON, busy_wait
 
@@ -144,6 +146,7 @@ def test_without_its_password_the_entrypoint_is_not_sent_to_look_for_it(switch: 
     assert Path((switch.data / "up").read_text().strip()).read_text() == "s3cret"
 
 
+@pytest.mark.alone
 def test_no_parcel_is_missed_whenever_its_signal_comes(switch: Switch) -> None:
     """Signals meet the switch at any point of its round, the moment before it falls asleep among them."""
     switch.put({"lease": "0 0\n"})

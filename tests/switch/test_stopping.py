@@ -16,6 +16,8 @@ from tests.switch.child import busy_wait
 if TYPE_CHECKING:
     from tests.switch.child import Switch
 
+pytestmark = pytest.mark.alone
+
 STOPS = (signal.SIGINT, signal.SIGTERM, signal.SIGQUIT)
 
 
