@@ -242,18 +242,9 @@ class DockerStage:
 
     def runtime(self, ports: range = PORTS, *, client: str = HERE) -> DockerRuntime:
         directory = Path(self._disk.name) / client
-        self._share_turns(directory)
         runtime = DockerRuntime(replace(self.options, ports=ports, state_directory=directory))
         self._runtimes.append(runtime)
         return runtime
-
-    def _share_turns(self, directory: Path) -> None:
-        """Take turns in freezing with every other process of this machine, whatever else it remembers."""
-        common, link = self.options.state_directory / "freezer", directory / "freezer"
-        common.mkdir(parents=True, exist_ok=True)
-        directory.mkdir(parents=True, exist_ok=True)
-        if not link.exists():
-            link.symlink_to(common)
 
     def add_base(self) -> str:
         """Return the name of an image like the official one, under an id of its own."""
