@@ -24,7 +24,9 @@ STAMP := $(VENV)/.stamp
 VERSION = $(shell sed -n 's/^__version__ = "\(.*\)"/\1/p' dev_postgres_mcp/__init__.py)
 PIP_INSTALL := -m pip --disable-pip-version-check install --quiet
 PYTEST = $(BIN)/python -m pytest
-SCRIPTS = .ci/run tools/engine tools/test-services tools/images/* dev_postgres_mcp/runtimes/docker/shell/*.sh
+# What they source, such as freeze.sh in the switch, is checked with them.
+SCRIPTS = .ci/run tools/engine tools/test-services tools/images/* \
+	$(addprefix dev_postgres_mcp/runtimes/docker/shell/,prepare.sh receive.sh switch.sh)
 TEST_JUNIT = build/junit-together.xml build/junit-alone.xml
 # Ends a recipe of tests: says what passed, and fails on a skip in CI.
 SUMMARY = $(PYTHON) tools/summary.py
