@@ -163,8 +163,10 @@ def test_nobody_can_log_in_to_what_is_in_a_prepared_image(own: OwnWorld) -> None
         for password in ("", "postgres", "password"):
             with pytest.raises(psycopg.OperationalError, match="password"):
                 psycopg.connect(f"postgresql://postgres:{password}@{address}/postgres")
-        for directory in ("secret", "state"):
-            assert not run_inside(container, "ls", f"/var/lib/dev-postgres-mcp/{directory}").stdout
+        home = "/var/lib/dev-postgres-mcp"
+        for directory, files in {"secret": "", "state": "id\n"}.items():
+            assert run_inside(container, "ls", f"{home}/{directory}").stdout == files
+        assert run_inside(container, "cat", f"{home}/state/id").stdout == "nobody\n"
     finally:
         docker("rm", "--force", "--volumes", container)
 

@@ -545,13 +545,15 @@ def test_a_paused_or_dead_server_is_no_source_and_nothing_is_left(create: Create
         for refused in (
             lambda one=source: program.snapshots.take(one.id),
             lambda one=source: branch(program, one.id),
-            lambda one=source: program.snapshots.restore(one.id, snapshot.name),
         ):
             with pytest.raises(ServerNotReady, match=f"{source.id} has no running server") as caught:
                 refused()
             assert caught.value.hint
+    with pytest.raises(ServerNotReady, match=f"{paused.id} is paused"):
+        program.snapshots.restore(paused.id, snapshot.name)
     assert {one.id for one in program.snapshots.list()} == before
     assert images == set()
     docker("unpause", paused.container_id)
     assert program.manager.get(paused.id).status is Status.READY
-    assert program.snapshots.restore(paused.id, snapshot.name).status is Status.READY
+    for one in (paused, dead):
+        assert program.snapshots.restore(one.id, snapshot.name).status is Status.READY
