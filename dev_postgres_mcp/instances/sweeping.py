@@ -124,7 +124,7 @@ class Sweeper:
             reason = "" if stored.image.id in used else self._judge_image(stored, now, deadline)
             if reason:
                 yield stored, reason
-            elif stored.kind is Kind.SNAPSHOT:
+            elif stored.kind is Kind.SNAPSHOT and stored.key:
                 kept.append(stored)
         yield from self._beyond_ceiling(kept, used)
 

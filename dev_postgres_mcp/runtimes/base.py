@@ -87,9 +87,9 @@ class Engine:
 class Image:
     """A local image: its content-addressed id, PostgreSQL's major version if it says so, its volumes.
 
-    `base_id` is the image it was prepared from, its own id when it was not; `prepared` says that its cluster
-    is initialised (`whole`: and our scripts are in it, as they stand now) and that the superuser `postgres` has no password yet; `user` is `uid:gid` of that system user
-    where it is known.
+    `base_id` is the image it was prepared from, its own id when it was not; `prepared` says that its cluster is
+    initialised and the superuser `postgres` has no password yet, `whole` that our scripts are in it, too, as they
+    stand now; `user` is `uid:gid` of that system user where it is known.
     """
 
     ref: str

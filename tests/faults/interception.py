@@ -89,6 +89,8 @@ class Door:
             with suppress(OSError), client.makefile("rb") as requests:
                 while head := read_head(requests):
                     visit.carry_request(head, read_body(head, requests), self._judge(head))
+                    if b"\r\nUpgrade:" in head:
+                        visit.carry_words(requests)
             # As the kernel does for a process that is gone.
             for side in (engine, client):
                 with suppress(OSError):
@@ -128,6 +130,11 @@ class Visit:
             half = len(body) // 2 if ambush.moment is Moment.CUT else len(body)
             self.engine.sendall(head + body[:half])
             ambush.strike()
+
+    def carry_words(self, requests: IO[bytes]) -> None:
+        """Pass on what is no request any more, to the end."""
+        while words := requests.read1(65536):  # type: ignore[attr-defined]  # a buffered reader has it
+            self.engine.sendall(words)
 
     def carry_answers(self) -> None:
         """Pass answers on until the engine hangs up."""

@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import os
+import shutil
+import sys
 import time
-from signal import SIGTERM, SIGUSR1
+from signal import SIGKILL, SIGTERM, SIGUSR1
 from typing import TYPE_CHECKING
+
+import pytest
 
 from tests.helpers.stages import wait_until
 from tests.switch.child import ID, SOON, state_of
@@ -16,6 +21,7 @@ FAMILY = """\
 trap : INT TERM
 sh -c 'trap "" INT; while :; do sleep 0.01; done' &
 echo $! >"$PGDATA/child"
+: >"$PGDATA/written"
 echo $$ >"$PGDATA/up"
 while :; do echo . >>"$PGDATA/written"; sleep 0.01; done
 """
@@ -23,9 +29,9 @@ while :; do echo . >>"$PGDATA/written"; sleep 0.01; done
 LONGEST = 60
 
 
-def ask(switch: Switch, seconds: float, key: str = "a") -> None:
+def ask(switch: Switch, seconds: int, key: str = "a") -> None:
     """Ask for that many seconds of standing still, or take it back."""
-    put(switch, {f"freeze-{key}": f"{int(time.time() + seconds) if seconds else 0}\n"})
+    put(switch, {f"freeze-{key}": f"{seconds}\n"})
 
 
 def put(switch: Switch, content: dict[str, str]) -> None:
@@ -150,9 +156,58 @@ def test_a_server_that_has_ended_stands_still(switch: Switch) -> None:
     assert switch.alive
 
 
+@pytest.mark.parametrize("name", ["a) b\nc", "a\n(b) R 1", "x (", "%s) T 0 \\n"])
+def test_whatever_a_program_calls_itself_it_stands_still_and_the_switch_lives(
+    switch: Switch, name: str
+) -> None:
+    program = switch.root / "bin" / name[:15]
+    shutil.copy("/bin/sleep", program)
+    switch.start(
+        "/bin/sh",
+        "-c",
+        '"$0" 60 & echo $! >"$PGDATA/child"; echo $$ >"$PGDATA/up"; while :; do sleep 0.01; done',
+        str(program),
+    )
+    wait_until((switch.data / "up").exists, seconds=SOON)
+    ask(switch, 30)
+    wait_frozen(switch)
+    assert states(switch) == {"T"}
+    ask(switch, 0)
+    wait_until(lambda: "T" not in states(switch), seconds=SOON)
+    assert switch.alive
+
+
+def test_what_a_dead_server_leaves_is_let_go(switch: Switch) -> None:
+    """They have to go on to see that it is dead."""
+    begin(switch)
+    ask(switch, 30)
+    wait_frozen(switch)
+    child = int((switch.data / "child").read_text())
+    os.kill(switch.server, SIGKILL)
+    wait_until((switch.state / "exit").exists, seconds=SOON)
+    ask(switch, 0)
+    wait_until(lambda: state_of(child) != "T", seconds=SOON)
+    assert switch.alive
+
+
+def test_a_server_that_starts_programs_all_the_time_stands_still(switch: Switch) -> None:
+    """Who has begun to start one cannot stop before that one goes on."""
+    code = "import os, subprocess\nopen(os.environ['PGDATA'] + '/up', 'w').write(str(os.getpid()))\n"
+    code += "while True: subprocess.run(['/bin/true'])"
+    switch.start(sys.executable, "-c", code)
+    wait_until(lambda: (switch.data / "up").exists() and (switch.data / "up").read_text(), seconds=SOON)
+    for _ in range(10):
+        ask(switch, 30)
+        wait_frozen(switch)
+        assert state_of(switch.server) == "T"
+        ask(switch, 0)
+        wait_until(lambda: state_of(switch.server) != "T", seconds=SOON)
+
+
 def test_a_server_that_is_restored_from_a_copy_does_not_stand_still_as_that_did(switch: Switch) -> None:
     switch.state.mkdir()
     for name, text in {"id": f"{ID}\n", "freeze-a": f"{int(time.time()) + 30}\n", "frozen": ""}.items():
         (switch.state / name).write_text(text)
+    switch.put({"freeze-b": "30\n"})
     begin(switch)
     assert not (switch.state / "frozen").exists()

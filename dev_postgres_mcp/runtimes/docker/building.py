@@ -116,7 +116,8 @@ class Builder:
         if check is not None:
             with self._connection.calling(f"naming image {image_id}", deadline=deadline) as api:
                 api.tag(image_id, name, labels["key"])
-                api.remove_image(f"{UNFINISHED}:{labels['key']}")
+                with suppress(docker.errors.APIError):
+                    api.remove_image(f"{UNFINISHED}:{labels['key']}")
         return image_id
 
     def _check_labels(self, image_id: str, labels: Mapping[str, str], deadline: Deadline) -> None:
@@ -141,7 +142,7 @@ class Builder:
                 )
 
     def commit_aside(self, container: Container, *, check: Callable[[], None], deadline: Deadline) -> str:
-        """Commit without a name, in the labels of a branch that nobody has: a sweep would find it."""
+        """Commit in the labels of a branch that nobody has: a sweep would find it."""
         labels = {
             "kind": "branch",
             "key": new_id(),

@@ -104,14 +104,18 @@ class Api(docker.APIClient):
     @contextmanager
     def attached(self, container_id: str) -> Iterator[socket.socket]:
         """Yield a line to the stdin of a container, which may not run yet."""
-        # Over plain HTTP the SDK hands out a reader on top of the socket.
+        # Over plain HTTP the SDK hands out a reader on top of the socket; over TLS the answer holds the socket, too.
         reader = self.attach_socket(container_id, {"stdin": 1, "stream": 1})
         line: socket.socket = getattr(reader, "_sock", reader)
+        answer = getattr(reader, "_response", None)
         try:
             yield line
         finally:
-            line.close()
-            reader.close()
+            # The SDK's line over ssh must not be closed twice.
+            for end in dict.fromkeys((line, reader, answer)):
+                with suppress(OSError):
+                    if end is not None:
+                        end.close()
 
     def _check_there(self, container_id: str) -> None:
         """Raise NotFound when a container is being removed: an answer to HEAD has no words that would say so."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING
 
 from dev_postgres_mcp.errors import DevPostgresError, EngineFailed
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from dev_postgres_mcp.runtimes.base import Container
     from dev_postgres_mcp.runtimes.docker.beside import Beside
 
-FREEZE_SECONDS = 15.0
+FREEZE_SECONDS = 15
 """How long a server stands still when whoever asked for it dies; the switch grants at most a minute."""
 RENEW_SECONDS = 4.0
 STILL_SECONDS = 5.0
@@ -39,8 +39,8 @@ class Freezer:
         That call, and the beginning, raise EngineFailed for a server that moves.
         """
         key = new_id()
-        self._ask(container, key, FREEZE_SECONDS, deadline)
         try:
+            self._ask(container, key, FREEZE_SECONDS, deadline)
             since = self._wait_still(container, deadline)
 
             def check() -> None:
@@ -50,9 +50,11 @@ class Freezer:
             with self._renewing(container, key, deadline):
                 yield check
         finally:
-            self._ask(container, key, 0, deadline.undoing())
+            # The switch lets it go by itself, only later.
+            with suppress(DevPostgresError):
+                self._ask(container, key, 0, deadline.undoing())
 
-    def _ask(self, container: Container, key: str, seconds: float, deadline: Deadline) -> None:
+    def _ask(self, container: Container, key: str, seconds: int, deadline: Deadline) -> None:
         self._beside.write(container, render_freeze(key, seconds), deadline=deadline)
 
     def _since(self, container: Container, deadline: Deadline) -> str:
@@ -64,7 +66,8 @@ class Freezer:
             if patience.remaining() <= 0:
                 raise EngineFailed(
                     f"{container.name} does not stand still to be copied",
-                    hint="an older dev-postgres-mcp may have made it, or its engine's clock be wrong",
+                    hint="it may be starting programs all the time: try again; "
+                    "or an older dev-postgres-mcp has made it",
                 )
             patience.sleep(_POLL_SECONDS)
         return since

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from http import HTTPStatus
 from itertools import cycle
 from typing import TYPE_CHECKING, Any, Protocol
@@ -46,6 +46,8 @@ if TYPE_CHECKING:
 
 LATE_CREATE_SECONDS = 2.0
 """How long after a lost reply a container may still appear."""
+TOLD_SECONDS = 2.0
+"""For the superuser to get its password from stdin; usual is a tenth."""
 PASSWORD_SECONDS = 5.0
 _LOOK_SECONDS = 0.003
 _LOOKS = 9
@@ -85,9 +87,10 @@ class Launcher:
         with self.creating(name, lambda api: create_arguments(api, launch, place), deadline=deadline):
             with self._telling(name, lines or (), deadline=deadline):
                 container = self.begin(name, place.host, deadline=deadline)
-            if lines is None:
+            # What is between us and the engine need not pass stdin on.
+            if lines is None or not self._wait_password(container, deadline.part(TOLD_SECONDS)):
                 self.send(container, launch.image, files, deadline=deadline)
-            self._wait_password(container, deadline.part(PASSWORD_SECONDS))
+                self._wait_password(container, deadline.part(PASSWORD_SECONDS))
             return container
 
     @contextmanager
@@ -118,13 +121,16 @@ class Launcher:
 
     @contextmanager
     def _telling(self, name: str, lines: Iterable[Secret], *, deadline: Deadline) -> Iterator[None]:
-        """Let lines be there on a container's stdin while it is started below."""
+        """Let lines be there on the stdin of a container that the body starts."""
         text = "".join(f"{line.reveal()}\n" for line in lines)
-        with (
-            self._connection.calling(f"attaching to {name}", deadline=deadline) as api,
-            api.attached(name) as line,
-        ):
-            line.sendall(f"{text}{COMPLETE}\n".encode())
+        with ExitStack() as attached:
+            # Whom a proxy does not let attach sends a parcel later.
+            with (
+                suppress(EngineFailed),
+                self._connection.calling(f"attaching to {name}", deadline=deadline) as api,
+            ):
+                line = attached.enter_context(api.attached(name))
+                line.sendall(f"{text}{COMPLETE}\n".encode())
             yield
 
     def begin(self, name: str, host: str, *, deadline: Deadline) -> Container:
@@ -161,18 +167,19 @@ class Launcher:
         ):
             api.put_archive(container, "/", stream)
 
-    def _wait_password(self, container: Container, patience: Deadline) -> None:
-        """Return when the superuser has its password: a login tried too early costs more than a look.
+    def _wait_password(self, container: Container, patience: Deadline) -> bool:
+        """Return True when the superuser has its password, or the server has ended; False when it takes too long.
 
-        Whether the server is ready is for others to judge, also when that takes too long or has failed.
+        A login tried too early would cost more than a look.  Whether the server is ready is for others to judge.
         """
         with self._connection.calling(f"looking beside {container.name}") as api:
             for name in cycle((*[READY] * _LOOKS, EXIT)):
                 if patience.remaining() <= 0 or patience.cancelled:
-                    return
+                    break
                 if api.changed_at(container.container_id, f"{STATE_DIRECTORY}/{name}"):
-                    return
+                    return True
                 patience.sleep(_LOOK_SECONDS)
+        return False
 
     def _undo(self, name: str, deadline: Deadline, *, known: bool) -> None:
         """Remove what was made.

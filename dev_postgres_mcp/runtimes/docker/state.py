@@ -52,7 +52,11 @@ def state_files(record: Record, lease: Lease) -> dict[str, bytes]:
 
 def render_lines(files: Mapping[str, bytes]) -> tuple[Secret, ...] | None:
     """Return files as the lines that `shell/receive.sh` reads; None when a name or a password does not fit in one."""
-    texts = {name: content.decode().removesuffix("\n") for name, content in files.items()}
+    names = {USERNAME, PASSWORD}  # what stands in them is all theirs
+    texts = {
+        name: content.decode() if name in names else content.decode().removesuffix("\n")
+        for name, content in files.items()
+    }
     # What is not printable may break a line, or be a character that the parts are told by.
     if not all(text.isprintable() for text in texts.values()):
         return None
@@ -75,10 +79,9 @@ def render_spare(until: datetime) -> bytes:
     return f"{ceil(until.timestamp())}\n".encode()
 
 
-def render_freeze(key: str, seconds: float) -> dict[str, bytes]:
-    """Return the file that asks the server to stand still for so long, counted from now; 0 takes that back."""
-    until = ceil(datetime.now(UTC).timestamp() + seconds) if seconds else 0
-    return {f"freeze-{key}": f"{until}\n".encode()}
+def render_freeze(key: str, seconds: int) -> dict[str, bytes]:
+    """Return the file that asks the server to stand still for so long; 0 takes that back."""
+    return {f"freeze-{key}": f"{seconds}\n".encode()}
 
 
 def parse_state(output: bytes, instance_id: str) -> State | None:

@@ -1,6 +1,6 @@
 """The images that we make: clusters prepared once, and clusters frozen as snapshots.  Labels say what each is.
 
-No image holds a secret: records and passwords lie on a tmpfs, and a prepared cluster has no password at all.
+No image holds a secret: passwords lie on a tmpfs, and a prepared cluster has none at all.
 """
 
 from __future__ import annotations

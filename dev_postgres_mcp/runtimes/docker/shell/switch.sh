@@ -18,7 +18,7 @@
 #   state/lease   "EXPIRES IDLE": seconds since 1970, and without a client; 0: none
 #   state/spare   "EXPIRES": the end of a spare, which its pool moves on; nothing once there is a lease
 #   state/ready     there once the superuser has its password
-#   state/freeze-*  "UNTIL": somebody copies the cluster; the server stands still while one of them is not over
+#   state/freeze-*  "SECONDS": somebody copies the cluster; the server stands still while one of them is not over
 #   state/frozen    there while it does
 #   state/exit    "CODE TIME OOM_KILLS" of a server that ended by itself; the lease goes on, so that it can be read
 #   secret/       on a tmpfs, so that no commit of a running container holds it
@@ -104,8 +104,8 @@ is_ready() {
 }
 
 # Throw away what came along in an image: another one's state, and the locks of a server that no longer runs.
-# After a restart of the container its own state is kept, and after a restore what it was when it was frozen.  No program is started for a prepared image, which has
-# none of that: somebody waits.
+# After a restart of the container its own state is kept; after a restore, too, but for what was asked of it then.  No
+# program is started for a prepared image, which has none of that: somebody waits.
 clear_leftovers() {
     for found in "$HOME_DIR"/state "$HOME_DIR"/inbox-*; do
         owner=''
@@ -119,7 +119,7 @@ clear_leftovers() {
     printf '%s\n' "$id" >"$state/id"
     is_ready || sockets=${SOCKET%/*}
     set --
-    for found in "$state/exit" "$state/frozen" "$state"/freeze-* "$pid_file" "$sockets/${SOCKET##*/}" "$sockets/${SOCKET##*/}.lock"; do
+    for found in "$state/exit" "$state/frozen" "$state"/freeze-* "$HOME_DIR/inbox-$id"-*/freeze-* "$pid_file" "$sockets/${SOCKET##*/}" "$sockets/${SOCKET##*/}.lock"; do
         [ ! -e "$found" ] || set -- "$@" "$found"
     done
     [ $# -eq 0 ] || rm -f "$@"
@@ -189,11 +189,13 @@ look() {
     read_clock
     left=$TICK
     freeze_or_thaw
-    if [ "$frozen" -gt 0 ]; then
-        # Who is over ends when the copy is whole.
-        sooner "$frozen"
+    if [ -e "$state/frozen" ]; then
+        # Whose lease is over ends when the copy is whole.
+        sooner "$asked"
         return
     fi
+    # Who could not be brought to stand still may be a moment later.
+    [ "$asked" -eq 0 ] || sooner 1
     for end in "$expires" "$hard_end"; do
         [ "$end" -eq 0 ] || sooner $((end - now))
     done
@@ -263,7 +265,7 @@ set_password() {
 # INT is a fast shutdown.  Until it has its pid file a server ignores that, as all that a shell starts in the
 # background does, and is ended by TERM.
 stop_server() {
-    [ ! -e "$state/frozen" ] || go_on
+    [ ! -e "$state/frozen" ] || let_go
     tries=0
     while [ "$tries" -lt "$STOP_TRIES" ] && kill -INT "$server" 2>/dev/null; do
         pid=''
