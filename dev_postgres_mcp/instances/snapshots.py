@@ -19,6 +19,7 @@ from dev_postgres_mcp.errors import (
     InitFailed,
     InstanceNotFound,
     InvalidInput,
+    LoginFailed,
     ServerNotReady,
     SnapshotInUse,
     SnapshotNotFound,
@@ -26,7 +27,7 @@ from dev_postgres_mcp.errors import (
 from dev_postgres_mcp.instances.launches import end_after
 from dev_postgres_mcp.instances.lookup import find_snapshot, only_snapshot
 from dev_postgres_mcp.instances.quota import instances_of
-from dev_postgres_mcp.instances.readiness import wait_ready
+from dev_postgres_mcp.instances.readiness import look_closer, wait_ready
 from dev_postgres_mcp.model import Lease, Limits, Progress, Snapshot
 from dev_postgres_mcp.parsing import check_seed, new_id, shorten
 from dev_postgres_mcp.runtimes.base import NAME_PREFIX, Bootstrap, Freeze, Kind, Launch, Record
@@ -224,6 +225,14 @@ class Snapshots:
             raise ServerNotReady(
                 f"{container.id} cannot write what it holds to its files: {exc.message}",
                 hint="the engine's disk is most likely full: make room (`docker system df`), then try again",
+            ) from exc
+        except LoginFailed as exc:
+            closer = look_closer(self._runtime, container, record.password, deadline=deadline)
+            raise ServerNotReady(
+                f"{container.id} accepts no login: {exc.message}",
+                hint="it may be recovering, or stand still while somebody else copies it: try again; "
+                "its log says more, also when the engine's disk is full",
+                evidence=closer.evidence,
             ) from exc
 
     def _find_running(self, ref: str) -> tuple[Container, State]:

@@ -52,12 +52,14 @@ def test_an_image_that_cannot_be_prepared_is_not_there_and_a_create_goes_its_own
     assert not realm.find_images("postgres")
 
 
-@pytest.mark.parametrize("verb, room", [("take", 0), ("take", 40), ("branch", 5)])
+@pytest.mark.parametrize("verb, room", [("take", 0), ("take", 5), ("branch", 5)])
 def test_what_cannot_be_frozen_leaves_the_source_as_it_was(realm: Realm, verb: str, room: int) -> None:
     """The table alone takes 65 MB of the commit."""
     engine, source = realm.engine, realm.create()
     realm.mark(source, "kept")
     realm.run(dsn_of(source), "CREATE TABLE much AS SELECT md5(i::text) FROM generate_series(1, 1000000) i")
+    # A server without room for its log crashes, and commits are asynchronous.
+    realm.run(dsn_of(source), "CHECKPOINT")
     engine.fill_disk(leave=room * MEGABYTE)
     commands = {"take": ("snapshot", "take", source.id, "half"), "branch": ("branch", source.id)}
     done = engine.run("postgres", *commands[verb])

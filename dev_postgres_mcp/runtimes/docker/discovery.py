@@ -104,18 +104,17 @@ class Api(docker.APIClient):
     @contextmanager
     def attached(self, container_id: str) -> Iterator[socket.socket]:
         """Yield a line to the stdin of a container, which may not run yet."""
-        # Over plain HTTP the SDK hands out a reader on top of the socket; over TLS the answer holds the socket, too.
+        # Over plain HTTP the SDK hands out a reader on top of the socket.
         reader = self.attach_socket(container_id, {"stdin": 1, "stream": 1})
         line: socket.socket = getattr(reader, "_sock", reader)
-        answer = getattr(reader, "_response", None)
         try:
             yield line
         finally:
-            # The SDK's line over ssh must not be closed twice.
-            for end in dict.fromkeys((line, reader, answer)):
-                with suppress(OSError):
-                    if end is not None:
-                        end.close()
+            with suppress(OSError):
+                line.close()
+                # Over ssh it is the same one, which must not be closed twice.
+                if reader is not line:
+                    reader.close()
 
     def _check_there(self, container_id: str) -> None:
         """Raise NotFound when a container is being removed: an answer to HEAD has no words that would say so."""
