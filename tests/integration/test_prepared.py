@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 
     from dev_postgres_mcp.model import Instance
     from tests.helpers.stages import DockerStage
+    from tests.integration.conftest import Create
 
 pytestmark = pytest.mark.docker
 
@@ -43,6 +44,32 @@ def own(stage: DockerStage, tmp_path: Path) -> Iterator[OwnWorld]:
     world = OwnWorld(stage, tmp_path / "disk")
     yield world
     world.close()
+
+
+TOOLS = "set -e; PATH=$(echo /usr/lib/postgresql/*/bin):$PATH; cd /tmp; "
+BACKUP = "pg_basebackup -X {} -D backup -c fast -w -h 127.0.0.1 -U postgres; pg_verifybackup -q backup"
+CRASH = f"""
+kill -9 $(head -n 1 {PGDATA}/postmaster.pid)
+until [ -e {PGDATA}/../state/exit ]; do sleep 0.1; done
+rm -f {PGDATA}/postmaster.pid
+pg_ctl -D {PGDATA} -o '-p 5499' -w -l log start >/dev/null
+grep -q 'automatic recovery' log
+psql -X -h 127.0.0.1 -p 5499 -U postgres -A -t -c 'SELECT count(*) FROM pg_class WHERE relname = $$kept$$'
+"""
+
+
+def test_what_is_cut_off_the_log_of_a_prepared_cluster_is_missed_by_nobody(create: Create) -> None:
+    """The log's first segment is short until the server has written it full."""
+    for method in ("fetch", "stream"):
+        backup = run_inside(create().container_id, "sh", "-c", TOOLS + BACKUP.format(method))
+        assert backup.returncode == 0, backup.stderr
+    for statement in ("SELECT 1", "SET synchronous_commit = local; CREATE TABLE kept (i int)"):
+        instance = create()
+        with psycopg.connect(dsn_of(instance), autocommit=True) as connection:
+            for part in statement.split("; "):
+                connection.execute(part.encode())
+        recovered = run_inside(instance.container_id, "sh", "-c", TOOLS + CRASH)
+        assert recovered.stdout.strip() == str(int("kept" in statement)), recovered.stderr
 
 
 # --- once for each base image ---------------------------------------------------------------------------

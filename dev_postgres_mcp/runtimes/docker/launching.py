@@ -49,8 +49,8 @@ LATE_CREATE_SECONDS = 2.0
 TOLD_SECONDS = 2.0
 """For the superuser to get its password from stdin; usual is a tenth."""
 PASSWORD_SECONDS = 5.0
-_LOOK_SECONDS = 0.003
-_LOOKS = 9
+_LOOK_SECONDS = 0.001
+_LOOKS = 20
 """For the good news before one for the bad."""
 _POLL_SECONDS = 0.1
 

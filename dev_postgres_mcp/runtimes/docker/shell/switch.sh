@@ -245,7 +245,7 @@ set_password() {
     # The one beside the server: what Debian puts on the PATH is a wrapper in Perl, which takes far longer.
     psql=$(command -v postgres) psql=${psql%/*}/psql
     [ -x "$psql" ] || psql=psql
-    pause=0.005 tries=0
+    pause=0.002 tries=0
     while kill -0 "$server"; do
         # `postgres` may have been dropped in a cluster that came from a snapshot.
         if is_ready; then
@@ -258,7 +258,7 @@ set_password() {
         sleep "$pause"
         # One that recovers may take minutes.
         tries=$((tries + 1))
-        [ "$tries" -lt 1000 ] || pause=1
+        [ "$tries" -lt 2000 ] || pause=1
     done
 }
 
