@@ -15,7 +15,6 @@ from dev_postgres_mcp.errors import (
     EngineUnsupported,
     InstanceNotFound,
     InvalidInput,
-    LoginFailed,
     ServerNotReady,
     SnapshotInUse,
     SnapshotNotFound,
@@ -154,8 +153,9 @@ def test_a_server_whose_superuser_was_renamed_inside_cannot_be_frozen(
 ) -> None:
     body = world.bodies[instance.container_id]
     body.cluster = replace(body.cluster, username="renamed inside")
-    with pytest.raises(LoginFailed, match="password authentication failed"):
+    with pytest.raises(ServerNotReady, match=f"{instance.id} accepts no login: password auth") as caught:
         branch(app, instance.id)
+    assert caught.value.hint
     assert list(world.bodies) == [instance.container_id]
     assert [one for one in world.stored.values() if one.image.kind is Kind.BRANCH] == []
 
