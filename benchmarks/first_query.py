@@ -55,7 +55,7 @@ def measure(ground: Ground, plan: Plan) -> list[Row]:
     app, plain = ground.open(cold), ground.open(cold, prepared=False)
     watcher = ground.open(warm)
     model = create(app)  # stays: nobody who tidies the engine removes an image that is in use
-    floor = Floor(ground, _learn_configuration(ground, model))
+    floor = Floor(ground, learn_configuration(ground, model))
     with dropping(app, model), _serving(warm) as call:
         taken = take_turns(
             {
@@ -178,16 +178,24 @@ class Floor:
 
     def __call__(self) -> Sample:
         """Return what no create and no drop of a container can be quicker than."""
-        api = self.ground.api
         started = time.perf_counter()
-        answer = api.create_container_from_config(self.configuration)  # type: ignore[no-untyped-call]  # in the stubs
-        container = str(answer["Id"])
-        api.start(container)
+        container = self.start()
         created = time.perf_counter() - started
-        return _sample(created, clock(lambda: api.remove_container(container, v=True, force=True)))
+        return _sample(created, clock(lambda: self.remove(container)))
+
+    def start(self) -> str:
+        """Create and start one, and return its id."""
+        api = self.ground.api
+        answer = api.create_container_from_config(self.configuration)  # type: ignore[no-untyped-call]  # in the stubs
+        api.start(answer["Id"])
+        return str(answer["Id"])
+
+    def remove(self, container: str) -> None:
+        """Remove one."""
+        self.ground.api.remove_container(container, v=True, force=True)
 
 
-def _learn_configuration(ground: Ground, instance: Instance) -> dict[str, Any]:
+def learn_configuration(ground: Ground, instance: Instance) -> dict[str, Any]:
     """Return an instance's own configuration, with another program and a port that the engine chooses."""
     details = ground.api.inspect_container(instance.container_id)
     config, host = details["Config"], dict(details["HostConfig"])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from contextlib import ExitStack
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -57,23 +58,21 @@ def measure(ground: Ground, plan: Plan) -> list[Row]:
 
 def _travel(app: App, size: int) -> Sample:
     instance = create(app)
-    with dropping(app, instance):
+    with ExitStack() as leaving, dropping(app, instance):
         assert instance.conninfo is not None
         _fill(instance.conninfo, size)
         started = time.perf_counter()
         snapshot = app.snapshots.take(instance.id)
         took = time.perf_counter() - started
-        try:
-            sample = {
-                "take a snapshot": took,
-                "branch a snapshot": _branch(app, snapshot.name),
-                "branch an instance": _branch(app, instance.id),
-                "restore": clock(lambda: _restore(app, instance, snapshot.name)),
-                _SIZE: snapshot.size / MEGABYTE,
-            }
-        finally:
-            app.snapshots.delete(snapshot.name, force=True)
-    return sample
+        # After the instance, which is restored to it and then stands on it.
+        leaving.callback(app.snapshots.delete, snapshot.name, force=True)
+        return {
+            "take a snapshot": took,
+            "branch a snapshot": _branch(app, snapshot.name),
+            "branch an instance": _branch(app, instance.id),
+            "restore": clock(lambda: _restore(app, instance, snapshot.name)),
+            _SIZE: snapshot.size / MEGABYTE,
+        }
 
 
 def _branch(app: App, source: str) -> float:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from contextlib import ExitStack, contextmanager, suppress
 from http import HTTPStatus
 from itertools import cycle
@@ -49,7 +50,8 @@ LATE_CREATE_SECONDS = 2.0
 TOLD_SECONDS = 2.0
 """For the superuser to get its password from stdin; usual is a tenth."""
 PASSWORD_SECONDS = 5.0
-_LOOK_SECONDS = 0.001
+_LOOK_SHARE = 3.0
+"""Pause between looks, in times of what a look takes: a millisecond with an engine at rest."""
 _LOOKS = 20
 """For the good news before one for the bad."""
 _POLL_SECONDS = 0.1
@@ -176,9 +178,11 @@ class Launcher:
             for name in cycle((*[READY] * _LOOKS, EXIT)):
                 if patience.remaining() <= 0 or patience.cancelled:
                     break
+                began = time.monotonic()
                 if api.changed_at(container.container_id, f"{STATE_DIRECTORY}/{name}"):
                     return True
-                patience.sleep(_LOOK_SECONDS)
+                # An engine that is slow to answer has others to serve.
+                patience.sleep(_LOOK_SHARE * (time.monotonic() - began))
         return False
 
     def _undo(self, name: str, deadline: Deadline, *, known: bool) -> None:

@@ -245,7 +245,8 @@ set_password() {
     # The one beside the server: what Debian puts on the PATH is a wrapper in Perl, which takes far longer.
     psql=$(command -v postgres) psql=${psql%/*}/psql
     [ -x "$psql" ] || psql=psql
-    pause=0.002 tries=0
+    # As long as a server usually takes to start, then often for a while: each look costs others' time, too.
+    pause=0.012 tries=0
     while kill -0 "$server"; do
         # `postgres` may have been dropped in a cluster that came from a snapshot.
         if is_ready; then
@@ -256,9 +257,13 @@ set_password() {
             pause=1
         fi
         sleep "$pause"
-        # One that recovers may take minutes.
         tries=$((tries + 1))
-        [ "$tries" -lt 2000 ] || pause=1
+        case $tries in
+        1) pause=0.004 ;;
+        12) pause=0.02 ;;
+        # One that recovers may take minutes.
+        200) pause=1 ;;
+        esac
     done
 }
 
