@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from contextlib import suppress
 from dataclasses import dataclass, replace
-from functools import cached_property
+from functools import cached_property, partial
 from hashlib import sha256
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -13,19 +13,19 @@ from typing import TYPE_CHECKING
 from dev_postgres_mcp.deadline import Deadline
 from dev_postgres_mcp.instances import Defaults, InstanceManager, Policy, build_spec
 from dev_postgres_mcp.instances.creation import Creator
-from dev_postgres_mcp.instances.diagnosis import Finding, diagnose
-from dev_postgres_mcp.instances.images import PreparedImages
 from dev_postgres_mcp.instances.observation import Observer
-from dev_postgres_mcp.instances.pool import Keeper, PoolRules, WarmPool
 from dev_postgres_mcp.instances.quota import Quota
-from dev_postgres_mcp.instances.snapshots import Snapshots
-from dev_postgres_mcp.instances.sweeping import Sweeper, sweep_quietly
 from dev_postgres_mcp.model import Limits, Owner, Secret
 from dev_postgres_mcp.runtimes.docker import DockerEnvironment, DockerOptions, DockerRuntime
 from dev_postgres_mcp.settings import read_surroundings
 from dev_postgres_mcp.sql.on_demand import SqlOnDemand
 
 if TYPE_CHECKING:
+    from dev_postgres_mcp.instances.diagnosis import Finding
+    from dev_postgres_mcp.instances.images import PreparedImages
+    from dev_postgres_mcp.instances.pool import Keeper, WarmPool
+    from dev_postgres_mcp.instances.snapshots import Snapshots
+    from dev_postgres_mcp.instances.sweeping import Sweeper
     from dev_postgres_mcp.instances.trials import Trials
     from dev_postgres_mcp.runtimes.base import Runtime
     from dev_postgres_mcp.settings import Settings, Surroundings
@@ -40,24 +40,67 @@ SWEEP_PATIENCE = 2.0
 
 @dataclass(frozen=True, kw_only=True)
 class App:
-    """What a face works with."""
+    """What a face works with.  A room that few commands enter is opened by the first who does."""
 
     manager: InstanceManager
-    snapshots: Snapshots
-    images: PreparedImages
-    pool: WarmPool
-    sweeper: Sweeper
-    keeper: Keeper
+    creator: Creator
+    policy: Policy
     runtime: Runtime
+    sql: Sql
     defaults: Defaults
-    quota: Quota
     settings: Settings
     script_sql: ScriptSql | None = None
     swept_file: Path | None = None
 
+    @property
+    def quota(self) -> Quota:
+        """The ceilings that a create keeps to."""
+        return self.policy.quota
+
+    @cached_property
+    def snapshots(self) -> Snapshots:
+        """Time travel."""
+        from dev_postgres_mcp.instances.snapshots import Snapshots
+
+        return Snapshots(self.runtime, self.sql, self.policy, manager=self.manager, creator=self.creator)
+
+    @cached_property
+    def images(self) -> PreparedImages:
+        """The images that creates start from."""
+        from dev_postgres_mcp.instances.images import PreparedImages
+
+        return PreparedImages(self.runtime, self.policy, creator=self.creator)
+
+    @cached_property
+    def pool(self) -> WarmPool:
+        """The spares that wait for anybody."""
+        from dev_postgres_mcp.instances.pool import PoolRules, WarmPool
+
+        rules = PoolRules(
+            size=self.settings.pool_size,
+            spare_ttl=self.settings.spare_ttl,
+            memory_share=self.settings.pool_memory_share,
+        )
+        spec = partial(build_spec, self.defaults)
+        return WarmPool(self.runtime, self.policy, creator=self.creator, spec=spec, rules=rules)
+
+    @cached_property
+    def sweeper(self) -> Sweeper:
+        """Who removes what cannot end by itself."""
+        from dev_postgres_mcp.instances.sweeping import Sweeper
+
+        return Sweeper(self.runtime, self.policy)
+
+    @cached_property
+    def keeper(self) -> Keeper:
+        """Who keeps the pool full while a server runs."""
+        from dev_postgres_mcp.instances.pool import Keeper
+
+        return Keeper(self.pool, self.creator, self.sweeper)
+
     @cached_property
     def trials(self) -> Trials:
-        """Where migrations and commands are tried; loaded on first use, which few commands make."""
+        """Where migrations and commands are tried."""
         from dev_postgres_mcp.instances.trials import Trials
         from dev_postgres_mcp.sql.script_client import PsycopgScriptSql
 
@@ -65,6 +108,8 @@ class App:
 
     def diagnose(self) -> tuple[Finding, ...]:
         """Look at what a create with the defaults would meet."""
+        from dev_postgres_mcp.instances.diagnosis import diagnose
+
         return diagnose(
             self.runtime,
             image=f"{self.defaults.repository}:{self.defaults.version}",
@@ -82,6 +127,8 @@ class App:
                 return
             file.parent.mkdir(parents=True, exist_ok=True)
             file.touch()
+            from dev_postgres_mcp.instances.sweeping import sweep_quietly
+
             sweep_quietly(self.sweeper, deadline=Deadline(SWEEP_PATIENCE))
 
     def close(self) -> None:
@@ -107,42 +154,23 @@ def assemble_app(
     settings: Settings, *, runtime: Runtime, sql: Sql, owner: Owner, script_sql: ScriptSql | None = None
 ) -> App:
     """Return the program on any runtime; tests give it the in-memory one."""
-    quota = Quota(max_instances=settings.max_instances, max_memory=settings.max_total_memory)
     policy = Policy(
-        quota=quota,
+        quota=Quota(max_instances=settings.max_instances, max_memory=settings.max_total_memory),
         create_timeout=settings.create_timeout,
         pull_timeout=settings.pull_timeout,
         max_lifetime=settings.max_lifetime,
         max_snapshot_size=settings.max_snapshot_size,
         session=owner.session,
     )
-    defaults = build_defaults(settings, owner)
     observer = Observer(runtime, sql)
     creator = Creator(runtime, sql, observer, policy)
-    manager = InstanceManager(runtime, sql, policy, observer=observer, creator=creator)
-    sweeper = Sweeper(runtime, policy)
-    pool = WarmPool(
-        runtime,
-        policy,
-        creator=creator,
-        spec=lambda: build_spec(defaults),
-        rules=PoolRules(
-            size=settings.pool_size,
-            spare_ttl=settings.spare_ttl,
-            memory_share=settings.pool_memory_share,
-        ),
-    )
-    snapshots = Snapshots(runtime, sql, policy, manager=manager, creator=creator)
     return App(
-        manager=manager,
-        snapshots=snapshots,
-        images=PreparedImages(runtime, policy, creator=creator),
-        pool=pool,
-        sweeper=sweeper,
-        keeper=Keeper(pool, creator, sweeper),
+        manager=InstanceManager(runtime, sql, policy, observer=observer, creator=creator),
+        creator=creator,
+        policy=policy,
         runtime=runtime,
-        defaults=defaults,
-        quota=quota,
+        sql=sql,
+        defaults=build_defaults(settings, owner),
         settings=settings,
         script_sql=script_sql,
     )
