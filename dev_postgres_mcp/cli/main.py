@@ -10,6 +10,7 @@ from typing import Annotated
 import typer
 
 from dev_postgres_mcp import __version__
+from dev_postgres_mcp.cli.collecting import collect_rarely
 from dev_postgres_mcp.cli.doctor import DOCTOR_EXAMPLES, doctor
 from dev_postgres_mcp.cli.exits import exit_code
 from dev_postgres_mcp.cli.groups import hang_later
@@ -37,9 +38,6 @@ Exit codes:
   6  image unavailable
   7  the server did not become ready
   128+n  ended by signal n"""
-
-_OBJECTS_TO_COLLECT = 100_000
-"""More than most commands make; what a server makes over the days is still collected."""
 
 app = typer.Typer(
     name="dev-postgres-mcp",
@@ -141,8 +139,7 @@ def root(
 
 def main() -> None:
     """Run the program; never returns.  Typer answers for usage, Ctrl-C and a reader of stdout that has gone."""
-    # Loading makes nothing but objects that stay, and the usual threshold has them looked through again and again.
-    gc.set_threshold(_OBJECTS_TO_COLLECT)
+    collect_rarely()
     try:
         app(prog_name="dev-postgres-mcp")
     except DevPostgresError as exc:

@@ -37,11 +37,13 @@ def serve(
     ] = OnExit.KEEP,
 ) -> None:
     """Serve the tools over stdin and stdout until stdin ends or a signal comes; logs go to stderr."""
+    from dev_postgres_mcp.cli.collecting import collect_as_usual
     from dev_postgres_mcp.parsing import new_id
     from dev_postgres_mcp.server import Session, Workers, build_server, serve_stdio
 
     with invocation_of(context).app("mcp serve", session=f"mcp-{new_id()}", serving=True) as app:
         workers, session = Workers(), Session(app, drop_on_exit=on_exit is OnExit.DROP)
+        collect_as_usual()
         serve_stdio(build_server(app, workers, session), workers, session)
 
 
