@@ -102,7 +102,9 @@ SELECT r.name, 'column', quote_ident(a.attname),
                      CASE a.attgenerated WHEN 's' THEN 'STORED' ELSE 'VIRTUAL' END
            END,
            CASE WHEN a.attstattarget >= 0 THEN 'STATISTICS ' || a.attstattarget END,
-           'SET (' || array_to_string(a.attoptions, ', ') || ')')
+           -- pg_attver: how minors from November 2026 on tell versions of a column's type apart; pg_dump leaves it out, too.
+           'SET (' || (SELECT string_agg(option, ', ') FROM unnest(a.attoptions) AS option
+                        WHERE option NOT LIKE 'pg\_attver=%') || ')')
   FROM relation r
   JOIN pg_attribute a ON a.attrelid = r.oid AND a.attnum > 0 AND NOT a.attisdropped
   JOIN pg_type t ON t.oid = a.atttypid

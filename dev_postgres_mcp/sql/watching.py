@@ -101,9 +101,12 @@ class Watcher:
         with self._lock:
             self._looks += 1
             self._last = time.monotonic()
-            same = transaction == self._transaction
-            note = self._book.see if same else self._book.glimpse
-            note(locks, at=self._last, statement=statement)
+            if transaction == self._transaction:
+                # Each statement ends with a look: what is new to this one, however late it comes, belongs to
+                # the statement that runs by now.
+                self._book.see(locks, at=self._last, statement=self._statement)
+            else:
+                self._book.glimpse(locks, at=self._last, statement=statement)
 
 
 @contextmanager
