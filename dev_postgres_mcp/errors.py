@@ -11,7 +11,8 @@
     |  |- EngineNotFound          none was found where one could be
     |  |- EnginePermissionDenied  one is there, and this user may not use it
     |  |- EngineDown              one is named, and does not answer
-    |  `- EngineUnsupported       it speaks no API version that we do
+    |  |- EngineUnsupported       it speaks no API version that we do
+    |  `- ProviderNotFound        nobody brings the server programs that a local server needs
     |- EngineFailed               the engine answered with an error of its own
     |  |- PortConflict            somebody else has the port; another one is tried
     |  `- DiskFull                the engine's disk has no room left
@@ -143,6 +144,13 @@ class EngineUnsupported(EngineUnavailable):
     """It speaks no API version that we do."""
 
     code = "engine_unsupported"
+    retryable = False
+
+
+class ProviderNotFound(EngineUnavailable):
+    """Nobody brings the server programs that a local server needs."""
+
+    code = "provider_not_found"
     retryable = False
 
 

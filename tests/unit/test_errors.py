@@ -24,6 +24,7 @@ CODES = {
     "EnginePermissionDenied": "engine_permission_denied",
     "EngineDown": "engine_down",
     "EngineUnsupported": "engine_unsupported",
+    "ProviderNotFound": "provider_not_found",
     "EngineFailed": "engine_failed",
     "PortConflict": "port_conflict",
     "DiskFull": "disk_full",

@@ -1,0 +1,1 @@
+"""Instances as local PostgreSQL server processes, without a container engine."""
