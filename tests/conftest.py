@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -10,7 +11,8 @@ import pytest
 
 from dev_postgres_mcp.runtimes.memory import MemoryWorld
 from dev_postgres_mcp.settings import load_settings
-from tests.helpers.stages import DockerStage, MemoryStage, build_app, open_docker_stage
+from tests.helpers.embedded import EmbeddedStage
+from tests.helpers.stages import DockerStage, MemoryStage, build_app, open_docker_stage, patience
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -53,6 +55,27 @@ def memory_stage(world: MemoryWorld) -> MemoryStage:
 def docker_stage() -> Iterator[DockerStage]:
     """The stage over the engine of this machine; no engine is a failure, never a skip."""
     yield from open_docker_stage(load_settings({"session": "tests"}).settings)
+
+
+@pytest.fixture(scope="session")
+def prepared_ground(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """A directory of the embedded runtime with a prepared image in it, for others to start with."""
+    stage = EmbeddedStage(root=tmp_path_factory.mktemp("embedded"))
+    runtime = stage.runtime()
+    base = runtime.find_image(f"postgres:{stage.version}")
+    assert base is not None, "no server programs: `make setup` installs them"
+    runtime.prepare(base, progress=lambda _: None, deadline=patience())
+    yield stage.options.directory
+    stage.close()
+
+
+@pytest.fixture
+def embedded_stage(prepared_ground: Path) -> Iterator[EmbeddedStage]:
+    """The stage over local servers, in a directory of its own."""
+    stage = EmbeddedStage()
+    shutil.copytree(prepared_ground, stage.options.directory)
+    yield stage
+    stage.close()
 
 
 @pytest.fixture

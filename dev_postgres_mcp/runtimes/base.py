@@ -221,7 +221,8 @@ class Container:
     """What a runtime holds under one id: alive, half-made or dead.  `evidence` only where it was looked for.
 
     `image` is what was asked for, `image_id` what it stands on, `maker` the session that started it; `restored`
-    says that it has taken the place of another one.
+    says that it has taken the place of another one.  `note` is what its user should know, such as a limit that does
+    not hold.
     """
 
     id: str
@@ -243,6 +244,7 @@ class Container:
     image_kind: Kind | None = None
     contract: str = ""
     user: str = ""
+    note: str = ""
     evidence: Evidence | None = None
 
     @property

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from dev_postgres_mcp.runtimes.base import Runtime
 
 
-@pytest.fixture(params=["memory", pytest.param("docker", marks=pytest.mark.docker)])
+@pytest.fixture(params=["memory", "embedded", pytest.param("docker", marks=pytest.mark.docker)])
 def stage(request: pytest.FixtureRequest) -> Stage:
     stage: Stage = request.getfixturevalue(f"{request.param}_stage")
     # A limit that no spare of somebody else on the engine has, so that none of those is claimed here.

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
 import threading
 import time
 from dataclasses import replace
@@ -291,7 +293,15 @@ def test_psql_is_a_capability_and_no_guess(stage: Stage, runtime: Runtime) -> No
     command = runtime.psql(container.container_id, conninfo)
     assert "not among the arguments" not in " ".join((*command.argv, *command.tty_argv))
     assert "not among the arguments" in command.environment.values()
-    assert container.container_id in command.argv
+    wait_for_login(stage, conninfo)
+    asked = subprocess.run(
+        [*command.argv, "--no-align", "--tuples-only", "--command", "SELECT current_database()"],
+        env={**os.environ, **command.environment},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert asked.stdout.strip() == record.database
 
 
 @pytest.mark.docker

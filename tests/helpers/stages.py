@@ -183,7 +183,7 @@ def run_together(*calls: Callable[[], object]) -> list[Exception]:
     return raised
 
 
-def _new_session() -> str:
+def new_session() -> str:
     return f"test-{new_id()}"
 
 
@@ -195,7 +195,7 @@ class MemoryStage:
     name: str = "memory"
     version: str = "17"
     memory: int = 512 * MEGABYTE
-    session: str = field(default_factory=_new_session)
+    session: str = field(default_factory=new_session)
 
     @property
     def sql(self) -> Sql:
@@ -226,7 +226,7 @@ class DockerStage:
     options: DockerOptions
     version: str
     name: str = "docker"
-    session: str = field(default_factory=_new_session)
+    session: str = field(default_factory=new_session)
     memory: int = 512 * MEGABYTE
 
     def __post_init__(self) -> None:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from dev_postgres_mcp.instances import build_spec
-from dev_postgres_mcp.runtimes.docker.container import SMALL_SETTINGS, THROWAWAY_SETTINGS
+from dev_postgres_mcp.runtimes.throwaway import SMALL_SETTINGS, THROWAWAY_SETTINGS
 from tests.integration.queries import dsn_of, rows
 
 if TYPE_CHECKING:

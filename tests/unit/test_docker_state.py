@@ -20,12 +20,14 @@ from dev_postgres_mcp.runtimes.docker.state import (
     PASSWORD,
     READ_COMMAND,
     RECORD,
-    parse_lease,
     parse_state,
-    render_lease,
-    render_record,
     render_spare,
     state_files,
+)
+from dev_postgres_mcp.runtimes.records import (
+    parse_lease,
+    render_lease,
+    render_record,
     state_from_json,
     state_to_json,
 )

@@ -14,7 +14,7 @@ import time
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
-from dev_postgres_mcp.runtimes.docker.state import state_from_json, state_to_json
+from dev_postgres_mcp.runtimes.records import state_from_json, state_to_json
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

@@ -16,6 +16,7 @@ from dev_postgres_mcp.model import Endpoint, Evidence, Limits
 from dev_postgres_mcp.runtimes.base import Bootstrap, Container, Kind, Role
 from dev_postgres_mcp.runtimes.docker.files import HOME, INIT, PGDATA, PREPARE, SECRET, SWITCH
 from dev_postgres_mcp.runtimes.docker.state import PASSWORD
+from dev_postgres_mcp.runtimes.throwaway import throwaway_settings
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -32,17 +33,6 @@ CONTRACT = "3"
 POSTGRES_PORT = 5432
 USER = "postgres"
 
-THROWAWAY_SETTINGS: Mapping[str, str] = {
-    "fsync": "off",
-    "synchronous_commit": "off",
-    "full_page_writes": "off",
-    "max_connections": "200",
-    "max_locks_per_transaction": "256",
-}
-"""Speed over safety: what is in a throwaway server is lost with it anyway (PostgreSQL manual, 14.5)."""
-SMALL_SETTINGS: Mapping[str, str] = {"wal_recycle": "off", "wal_init_zero": "off"}
-"""No log is kept for later use: a snapshot would carry up to a gigabyte of it.  Known since PostgreSQL 12."""
-_SMALL_SINCE = 12
 _OTHER_PROCESSES = 100
 """Processes beyond the clients' backends: background workers, parallel workers, psql, scripts."""
 _TMPFS = "size=1m,mode=1777"
@@ -63,7 +53,7 @@ def create_arguments(api: Api, launch: Launch, place: Place) -> dict[str, Any]:
 
     Raises ImageUnsuitable for an image whose volumes would hide what is put in.
     """
-    settings = {**_throwaway_settings(launch.image), **launch.settings}
+    settings = {**throwaway_settings(launch.image.version), **launch.settings}
     now = datetime.now(UTC)
     ready_by = now + timedelta(seconds=launch.patience)
     kind, entrypoint = ("prepared", ()) if launch.image.prepared else ("fresh", launch.image.entrypoint)
@@ -112,16 +102,11 @@ def prepare_arguments(
         **_shared_arguments(base, with_init=with_init),
         "name": Role.PREPARING.name_for(key),
         "entrypoint": ["/bin/sh", PREPARE],
-        "command": [*base.entrypoint, *_server_command(_throwaway_settings(base))],
+        "command": [*base.entrypoint, *_server_command(throwaway_settings(base.version))],
         "environment": _environment(Bootstrap(database=USER, username=USER)),
         "labels": {LABEL + key: value for key, value in labels.items()},
         "host_config": api.create_host_config(**_shared_host_config(base), network_mode="none"),
     }
-
-
-def _throwaway_settings(image: Image) -> Mapping[str, str]:
-    old = image.version.isdigit() and int(image.version) < _SMALL_SINCE
-    return THROWAWAY_SETTINGS if old else {**THROWAWAY_SETTINGS, **SMALL_SETTINGS}
 
 
 def _server_command(settings: Mapping[str, str]) -> list[str]:

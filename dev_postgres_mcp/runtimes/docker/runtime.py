@@ -47,16 +47,10 @@ from dev_postgres_mcp.runtimes.docker.images import find_image, pull_image
 from dev_postgres_mcp.runtimes.docker.launching import Launcher
 from dev_postgres_mcp.runtimes.docker.network import ensure_network
 from dev_postgres_mcp.runtimes.docker.restoring import Restorer
-from dev_postgres_mcp.runtimes.docker.state import (
-    LEASE,
-    SPARE,
-    render_lease,
-    render_lines,
-    render_spare,
-    state_files,
-)
+from dev_postgres_mcp.runtimes.docker.state import LEASE, SPARE, render_lines, render_spare, state_files
 from dev_postgres_mcp.runtimes.docker.store import MAX_LAYERS, ImageStore
 from dev_postgres_mcp.runtimes.ports import PortRange
+from dev_postgres_mcp.runtimes.records import render_lease
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable

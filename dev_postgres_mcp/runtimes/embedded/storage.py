@@ -1,0 +1,72 @@
+"""Where things lie on this machine: instances, images and locks in one directory, clusters in memory where there is room."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from enum import StrEnum
+from pathlib import Path
+
+MEMORY = Path("/dev/shm")  # noqa: S108 - the one tmpfs that Linux promises; what we make there is ours alone
+_CLEAR_ROOM = 2 * 1024**3
+"""Bytes that a tmpfs, and the machine besides it, must have free: a cluster there takes memory from everybody."""
+_MODE = 0o711
+"""Others may pass, since a server that root has started may run as somebody else; each instance is closed to them."""
+
+
+class Storage(StrEnum):
+    """Where clusters lie."""
+
+    AUTO = "auto"
+    DISK = "disk"
+    MEMORY = "memory"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Ground:
+    """The directory that stands for the engine: whoever works on the same one sees the same instances."""
+
+    root: Path
+    storage: Storage = Storage.AUTO
+
+    @property
+    def instances(self) -> Path:
+        """One directory for each instance."""
+        return self.root / "instances"
+
+    @property
+    def images(self) -> Path:
+        """One directory for each image."""
+        return self.root / "images"
+
+    @property
+    def locks(self) -> Path:
+        """Turns among processes."""
+        return self.root / "locks"
+
+    def prepare(self) -> None:
+        """Make the directories; raises OSError."""
+        for directory in (self.root, self.instances, self.images, self.locks):
+            directory.mkdir(mode=_MODE, parents=True, exist_ok=True)
+
+    def place_cluster(self, directory: Path) -> Path:
+        """Return where the cluster of an instance is to lie: in memory when there is clear room, else beside it."""
+        if self.storage is Storage.DISK or (self.storage is Storage.AUTO and not has_room(MEMORY)):
+            return directory / "data"
+        # One for each user, and closed: nobody else may have made it.
+        home = MEMORY / f"dev-postgres-mcp-{os.geteuid()}"
+        home.mkdir(mode=_MODE, exist_ok=True)
+        if home.is_symlink() or home.stat().st_uid != os.geteuid():
+            return directory / "data"
+        return home / directory.name
+
+
+def has_room(tmpfs: Path) -> bool:
+    """Tell whether there is clear room in memory."""
+    try:
+        found = os.statvfs(tmpfs)
+        lines = Path("/proc/meminfo").read_text(encoding="ascii").splitlines()
+    except OSError:
+        return False
+    available = next((int(line.split()[1]) * 1024 for line in lines if line.startswith("MemAvailable:")), 0)
+    return min(found.f_bavail * found.f_frsize, available) >= _CLEAR_ROOM
