@@ -37,7 +37,10 @@ def run_command(words: Sequence[str], variables: Mapping[str, str], deadline: De
     Signals to us are passed on, and are its own to answer, as under a shell; Ctrl-C reaches a command on our
     terminal without us.  What else cancels `deadline` ends it with SIGTERM.
     """
-    on_terminal = any(stream.isatty() for stream in (sys.stdin, sys.stdout, sys.stderr))
+    # On Windows Ctrl-C comes from the console, which both share, and cannot be passed on.
+    has_ctrl_c = sys.platform == "win32" or any(
+        stream.isatty() for stream in (sys.stdin, sys.stdout, sys.stderr)
+    )
     try:
         child = subprocess.Popen(words, env=child_environment(variables))
     except OSError as exc:
@@ -46,7 +49,7 @@ def run_command(words: Sequence[str], variables: Mapping[str, str], deadline: De
         ) from exc
 
     def receive(number: int) -> None:
-        if not (number == signal.SIGINT and on_terminal):
+        if not (number == signal.SIGINT and has_ctrl_c):
             child.send_signal(number)
 
     with passing_signals_to(receive), deadline.on_cancel(child.terminate):

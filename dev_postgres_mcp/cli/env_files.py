@@ -20,9 +20,9 @@ Examples:
 def write_env(
     context: typer.Context,
     instance: InstanceArgument,
-    file: Annotated[
-        Path, typer.Argument(metavar="FILE", help="The file; made when it is not there.")
-    ] = Path(".env"),
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="The file; made when it is not there.")] = Path(
+        ".env"
+    ),
     *,
     quiet: QuietOption = False,
 ) -> None:

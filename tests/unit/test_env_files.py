@@ -104,9 +104,9 @@ def test_a_shell_reads_what_dotenv_reads(tmp_path: Path, values: list[str]) -> N
     file = tmp_path / ".env"
     file.write_text("# mine\nexport V0='old'#er\n", encoding="utf-8")
     write_variables(file, written)
-    script = '. ./.env; for name in "$@"; do eval "printf %s \\"\\$$name\\""; printf "\\001"; done'
+    script = '. ./.env; for name in "$@"; do eval "printf %s \\"\\$$name\\""; printf "\\000"; done'
     done = subprocess.run(["sh", "-c", script, "sh", *written], cwd=tmp_path, capture_output=True, check=True)
-    assert done.stdout.decode().split("\1")[:-1] == list(written.values())
+    assert done.stdout.decode().split("\0")[:-1] == list(written.values())
     read_back = dotenv_values(file)
     assert {name: read_back[name] for name in written} == written
 
