@@ -47,6 +47,14 @@ class Status(StrEnum):
     LOST = "lost"
 
 
+class Keep(StrEnum):
+    """When an instance outlives the command that it was made for; `ON_FAILURE`: when the exit code is not 0."""
+
+    NEVER = "never"
+    ON_FAILURE = "on-failure"
+    ALWAYS = "always"
+
+
 @dataclass(frozen=True, kw_only=True)
 class Owner:
     """Who asked for an instance: a label for people, never a lock."""

@@ -6,16 +6,16 @@ import shutil
 import signal
 import subprocess
 import sys
-from contextlib import nullcontext
 from typing import TYPE_CHECKING
 
-from dev_postgres_mcp.cli.signals import leaving_ctrl_c_to_child
+from dev_postgres_mcp.cli.signals import passing_signals_to
 from dev_postgres_mcp.errors import EngineUnavailable, InvalidInput
 from dev_postgres_mcp.parsing import shorten
 from dev_postgres_mcp.settings import child_environment
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
+    from pathlib import Path
 
     from dev_postgres_mcp.deadline import Deadline
     from dev_postgres_mcp.runtimes.base import PsqlCommand
@@ -34,20 +34,37 @@ def check_command(words: Sequence[str]) -> None:
 def run_command(words: Sequence[str], variables: Mapping[str, str], deadline: Deadline) -> int:
     """Run a command with `variables` in its environment and return its exit code, 128 + n for signal n.
 
-    What cancels `deadline` is passed on as SIGTERM.  Ctrl-C reaches a command on our terminal without us, and is
-    its own to answer, as under a shell.
+    Signals to us are passed on, and are its own to answer, as under a shell; Ctrl-C reaches a command on our
+    terminal without us.  What else cancels `deadline` ends it with SIGTERM.
     """
-    on_terminal = any(stream.isatty() for stream in (sys.stdin, sys.stdout, sys.stderr))
-    with leaving_ctrl_c_to_child() if on_terminal else nullcontext():
-        try:
-            child = subprocess.Popen(words, env=child_environment(variables))
-        except OSError as exc:
-            raise InvalidInput(
-                f"{words[0]} cannot be run: {exc.strerror}", hint="name a program on PATH"
-            ) from exc
-        with deadline.on_cancel(child.terminate):
-            code = child.wait()
+    # On Windows Ctrl-C comes from the console, which both share, and cannot be passed on.
+    has_ctrl_c = sys.platform == "win32" or any(
+        stream.isatty() for stream in (sys.stdin, sys.stdout, sys.stderr)
+    )
+    try:
+        child = subprocess.Popen(words, env=child_environment(variables))
+    except OSError as exc:
+        raise InvalidInput(
+            f"{words[0]} cannot be run: {exc.strerror}", hint="name a program on PATH"
+        ) from exc
+
+    def receive(number: int) -> None:
+        if not (number == signal.SIGINT and has_ctrl_c):
+            child.send_signal(number)
+
+    with passing_signals_to(receive), deadline.on_cancel(child.terminate):
+        code = child.wait()
     return code if code >= 0 else 128 - code
+
+
+def would_be_committed(file: Path) -> bool:
+    """Tell whether git would take a file along: it is in a work tree and not ignored.  Without git nobody knows."""
+    git = shutil.which("git")
+    if git is None:
+        return False
+    words = [git, "-C", str(file.parent), "check-ignore", "--quiet", "--", file.name]
+    # 0: ignored; 1: not; 128: no work tree, or none of ours.
+    return subprocess.run(words, capture_output=True, check=False).returncode == 1
 
 
 def run_psql(command: PsqlCommand, arguments: Sequence[str]) -> int:

@@ -10,11 +10,23 @@ import typer
 
 from dev_postgres_mcp.cli.invocation import invocation_of
 from dev_postgres_mcp.cli.options import (
+    Cpus,
+    Database,
+    Extensions,
     IdleTimeout,
+    Image,
+    Init,
     InstanceFormat,
     InstanceFormatOption,
+    Labels,
+    Memory,
+    Name,
     QuietOption,
+    Seed,
+    Settings,
     Ttl,
+    Username,
+    Version,
 )
 from dev_postgres_mcp.cli.progress import ProgressTalk
 from dev_postgres_mcp.cli.render import show_instance
@@ -39,37 +51,9 @@ Examples:
   DATABASE_URL=$(dev-postgres-mcp postgres create --format url)
   eval "$(dev-postgres-mcp postgres create --format env)" && psql"""
 
-Version = Annotated[str | None, typer.Option(help="PostgreSQL major version: 14 to 18.", metavar="VERSION")]
-Image = Annotated[
-    str | None, typer.Option(help="Image made from the official one, instead.", metavar="IMAGE")
-]
-Name = Annotated[str | None, typer.Option(help="Display name.", metavar="NAME")]
-Database = Annotated[str | None, typer.Option("--database", "-d", help="Database to create.", metavar="NAME")]
-Username = Annotated[
-    str | None, typer.Option("--username", "-U", help="Superuser to create.", metavar="NAME")
-]
 PasswordFile = Annotated[
     str | None,
     typer.Option(help="File with the password, - for stdin; a random one is made without.", metavar="FILE"),
-]
-Memory = Annotated[str | None, typer.Option(help="Memory limit, such as 512m or 2g.", metavar="SIZE")]
-Cpus = Annotated[float | None, typer.Option(help="CPU limit in cores.", metavar="CORES")]
-Labels = Annotated[list[str] | None, typer.Option(help="Label to keep; repeatable.", metavar="NAME=VALUE")]
-Extensions = Annotated[
-    list[str] | None, typer.Option(help="Extension to create; repeatable.", metavar="NAME")
-]
-Settings = Annotated[
-    list[str] | None,
-    typer.Option("--setting", "-c", help="PostgreSQL setting; repeatable.", metavar="NAME=VALUE"),
-]
-Init = Annotated[
-    Path | None,
-    typer.Option(help="A .sql, .sql.gz or .sh file, or a directory of them, to run once.", metavar="PATH"),
-]
-
-
-Seed = Annotated[
-    str | None, typer.Option(help="Start with the data of a seed (`image prepare`).", metavar="NAME")
 ]
 
 

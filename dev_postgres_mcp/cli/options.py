@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from enum import StrEnum
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -43,6 +44,32 @@ InstanceFormatOption = Annotated[
 ]
 QuietOption = Annotated[
     bool, typer.Option("--quiet", "-q", help="No talk on stderr; of a table only the ids.")
+]
+Version = Annotated[str | None, typer.Option(help="PostgreSQL major version: 14 to 18.", metavar="VERSION")]
+Image = Annotated[
+    str | None, typer.Option(help="Image made from the official one, instead.", metavar="IMAGE")
+]
+Name = Annotated[str | None, typer.Option(help="Display name.", metavar="NAME")]
+Database = Annotated[str | None, typer.Option("--database", "-d", help="Database to create.", metavar="NAME")]
+Username = Annotated[
+    str | None, typer.Option("--username", "-U", help="Superuser to create.", metavar="NAME")
+]
+Memory = Annotated[str | None, typer.Option(help="Memory limit, such as 512m or 2g.", metavar="SIZE")]
+Cpus = Annotated[float | None, typer.Option(help="CPU limit in cores.", metavar="CORES")]
+Labels = Annotated[list[str] | None, typer.Option(help="Label to keep; repeatable.", metavar="NAME=VALUE")]
+Extensions = Annotated[
+    list[str] | None, typer.Option(help="Extension to create; repeatable.", metavar="NAME")
+]
+Settings = Annotated[
+    list[str] | None,
+    typer.Option("--setting", "-c", help="PostgreSQL setting; repeatable.", metavar="NAME=VALUE"),
+]
+Init = Annotated[
+    Path | None,
+    typer.Option(help="A .sql, .sql.gz or .sh file, or a directory of them, to run once.", metavar="PATH"),
+]
+Seed = Annotated[
+    str | None, typer.Option(help="Start with the data of a seed (`image prepare`).", metavar="NAME")
 ]
 Ttl = Annotated[
     str | None,

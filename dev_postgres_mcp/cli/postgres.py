@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from dev_postgres_mcp.cli.create import CREATE_EXAMPLES, create
+from dev_postgres_mcp.cli.env_files import WRITE_ENV_EXAMPLES, write_env
 from dev_postgres_mcp.cli.exits import FAILURE
 from dev_postgres_mcp.cli.groups import hang_later, make_group
 from dev_postgres_mcp.cli.invocation import invocation_of
@@ -32,6 +33,7 @@ from dev_postgres_mcp.cli.render import (
     show_text,
     talk,
 )
+from dev_postgres_mcp.cli.run import RUN_EXAMPLES, run
 from dev_postgres_mcp.cli.snapshots import (
     BRANCH_EXAMPLES,
     REHEARSE_EXAMPLES,
@@ -53,6 +55,8 @@ postgres_app = make_group()
 
 
 postgres_app.command("create", epilog=CREATE_EXAMPLES)(create)
+postgres_app.command("run", epilog=RUN_EXAMPLES)(run)
+postgres_app.command("write-env", epilog=WRITE_ENV_EXAMPLES)(write_env)
 postgres_app.command("branch", epilog=BRANCH_EXAMPLES)(branch)
 postgres_app.command("restore", epilog=RESTORE_EXAMPLES)(restore)
 postgres_app.command("try", epilog=TRY_EXAMPLES)(try_)

@@ -37,6 +37,13 @@ def talk(text: str) -> None:
     typer.echo(text, err=True)
 
 
+def talk_kept(instance_id: str) -> None:
+    """Say how to connect to an instance that outlives a command, and how to drop it."""
+    talk(f"kept {instance_id}")
+    talk(f'  connect: psql "$(dev-postgres-mcp postgres get {instance_id} --format url)"')
+    talk(f"  drop:    dev-postgres-mcp postgres drop {instance_id}")
+
+
 def show_text(text: str) -> None:
     """Write a text as it is."""
     typer.echo(text)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import signal
-import threading
 from contextlib import contextmanager
 from math import inf
 from typing import TYPE_CHECKING, TypeVar
@@ -18,7 +17,7 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 _SIGNALS = [getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)]
-_left_to_child = threading.Event()
+_receivers: list[Callable[[int], None]] = []
 """Of the process, as what it does with a signal is."""
 
 
@@ -44,13 +43,13 @@ def run_undoable(verb: Callable[[Deadline], T], *, then: Callable[[T], None] = l
 
 
 @contextmanager
-def leaving_ctrl_c_to_child() -> Iterator[None]:
-    """Have Ctrl-C cancel nothing of ours: a child on the same terminal gets it too, and may only end a query."""
-    _left_to_child.set()
+def passing_signals_to(receive: Callable[[int], None]) -> Iterator[None]:
+    """Have signals cancel nothing of ours: a child is told of each, and may only end a query or reread a file."""
+    _receivers.append(receive)
     try:
         yield
     finally:
-        _left_to_child.clear()
+        _receivers.remove(receive)
 
 
 def ignore_signals() -> None:
@@ -64,7 +63,8 @@ def _collecting(deadline: Deadline) -> Iterator[list[int]]:
     came: list[int] = []
 
     def collect(number: int, _: FrameType | None) -> None:
-        if number == signal.SIGINT and _left_to_child.is_set():
+        if _receivers:
+            _receivers[-1](number)
             return
         came.append(number)
         deadline.cancel()

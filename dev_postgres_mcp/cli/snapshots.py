@@ -11,18 +11,21 @@ from dev_postgres_mcp.cli.exits import FAILURE
 from dev_postgres_mcp.cli.groups import make_group
 from dev_postgres_mcp.cli.invocation import invocation_of
 from dev_postgres_mcp.cli.options import (
+    Cpus,
     ForceOption,
     FormatOption,
     IdleTimeout,
     InstanceArgument,
     InstanceFormat,
     InstanceFormatOption,
+    Memory,
+    Name,
     OutputFormat,
     QuietOption,
     Ttl,
 )
 from dev_postgres_mcp.cli.progress import ProgressTalk
-from dev_postgres_mcp.cli.render import show_instance, talk
+from dev_postgres_mcp.cli.render import show_instance, talk, talk_kept
 from dev_postgres_mcp.cli.signals import run_undoable
 from dev_postgres_mcp.cli.tables import show_migration, show_snapshots, talk_changes
 
@@ -111,9 +114,9 @@ def branch(
     context: typer.Context,
     source: Annotated[str, typer.Argument(metavar="SOURCE", help="An instance or a snapshot.")],
     *,
-    name: Annotated[str | None, typer.Option(help="Display name.", metavar="NAME")] = None,
-    memory: Annotated[str | None, typer.Option(help="Memory limit.", metavar="SIZE")] = None,
-    cpus: Annotated[float | None, typer.Option(help="CPU limit in cores.", metavar="CORES")] = None,
+    name: Name = None,
+    memory: Memory = None,
+    cpus: Cpus = None,
     ttl: Ttl = None,
     idle_timeout: IdleTimeout = None,
     form: InstanceFormatOption = InstanceFormat.TABLE,
@@ -186,7 +189,7 @@ def try_(
                 if not quiet:
                     _talk_what_changed(app, trial)
                 if keep:
-                    talk(f"kept {trial.instance.id}: dev-postgres-mcp postgres get {trial.instance.id}")
+                    talk_kept(trial.instance.id)
                 return code
 
         raise typer.Exit(run_undoable(run))

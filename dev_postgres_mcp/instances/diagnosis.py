@@ -14,7 +14,7 @@ from dev_postgres_mcp.parsing import render_size
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from dev_postgres_mcp.runtimes.base import Container, Engine, Runtime
+    from dev_postgres_mcp.runtimes.base import Container, Engine, ProviderFacts, Runtime
 
 
 class Verdict(StrEnum):
@@ -48,7 +48,8 @@ def diagnose(runtime: Runtime, *, image: str, ports: range, quota: Quota) -> tup
         Finding(check="context", verdict=Verdict.OK, detail=_context(engine)),
         Finding(check="address", verdict=Verdict.OK, detail=engine.address),
         Finding(check="api", verdict=Verdict.OK, detail=engine.api),
-        _image(image, present=present),
+        *map(_provider, engine.providers),
+        _image(image, engine, present=present),
         _ports(ports, containers),
         _instances(quota, containers),
         _memory(engine, quota, containers),
@@ -71,9 +72,27 @@ def _context(engine: Engine) -> str:
     return engine.context + tried
 
 
-def _image(image: str, *, present: bool) -> Finding:
+def _provider(facts: ProviderFacts) -> Finding:
+    tools = ", ".join(facts.client_tools) or "no client tools"
+    count = len(facts.extensions)
+    extensions = f"{count} extensions: {', '.join(facts.extensions)}" if count else "no extensions"
+    return Finding(
+        check="provider",
+        verdict=Verdict.OK,
+        detail=f"{facts.name} {facts.version} in {facts.directory}; {tools}; {extensions}",
+    )
+
+
+def _image(image: str, engine: Engine, *, present: bool) -> Finding:
     if present:
         return Finding(check="image", verdict=Verdict.OK, detail=f"{image} is present")
+    if engine.providers:
+        return Finding(
+            check="image",
+            verdict=Verdict.WARNING,
+            detail=f"{image} is brought by no provider",
+            remedy="ask for the version of one that is there, or install one that brings it",
+        )
     return Finding(
         check="image",
         verdict=Verdict.WARNING,

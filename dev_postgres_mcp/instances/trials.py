@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass
 from math import inf
 from typing import TYPE_CHECKING
 
 from dev_postgres_mcp.deadline import Deadline
-from dev_postgres_mcp.errors import DevPostgresError, InvalidInput, ServerNotReady
+from dev_postgres_mcp.errors import InvalidInput
 from dev_postgres_mcp.instances.differences import compare
 from dev_postgres_mcp.instances.rehearsal import rehearse
+from dev_postgres_mcp.instances.runs import conninfo_of, let_go
 from dev_postgres_mcp.model import Progress
 from dev_postgres_mcp.sql.splitting import parse_script
 
@@ -76,7 +77,7 @@ class Trials:
         applied = None
         if apply and rehearsal.succeeded:
             progress(Progress(message=f"applying to {instance.id}"))
-            applied = rehearse(self._sql, _conninfo_of(instance), script, deadline=deadline)
+            applied = rehearse(self._sql, conninfo_of(instance), script, deadline=deadline)
         return MigrationReport(instance_id=instance.id, rehearsal=rehearsal, applied=applied)
 
     @contextmanager
@@ -93,14 +94,12 @@ class Trials:
         deadline = deadline or Deadline(inf)
         branch = self._snapshots.branch(source, spec, progress=progress, deadline=deadline)
         try:
-            conninfo = _conninfo_of(branch)
+            conninfo = conninfo_of(branch)
             before = self._sql.inspect(conninfo, deadline=deadline)
             yield Trial(instance=branch, conninfo=conninfo, before=before)
         finally:
             if not keep:
-                # What cannot be dropped now ends by its lease.
-                with suppress(DevPostgresError):
-                    self._manager.drop([branch.id])
+                let_go(self._manager, branch)
 
     def compare(self, trial: Trial, *, deadline: Deadline | None = None) -> Changes:
         """Return what has changed on the branch."""
@@ -118,9 +117,3 @@ def read_script(text: str | None, file: Path | None) -> str:
         return file.expanduser().read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError, RuntimeError) as exc:
         raise InvalidInput(f"the script {file} cannot be read", hint="name a UTF-8 text file") from exc
-
-
-def _conninfo_of(instance: Instance) -> Conninfo:
-    if instance.conninfo is None:
-        raise ServerNotReady(f"{instance.id} cannot be connected to", hint=instance.hint)
-    return instance.conninfo

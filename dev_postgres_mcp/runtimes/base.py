@@ -69,8 +69,22 @@ class Capabilities:
 
 
 @dataclass(frozen=True, kw_only=True)
+class ProviderFacts:
+    """Who brings the programs of local servers, and what comes with them.  `version` is PostgreSQL's own."""
+
+    name: str
+    version: str
+    directory: str
+    extensions: tuple[str, ...] = ()
+    client_tools: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
 class Engine:
-    """The engine behind a runtime, as `doctor` shows it.  Memory in bytes, 0 when it does not say."""
+    """The engine behind a runtime, as `doctor` shows it.  Memory in bytes, 0 when it does not say.
+
+    `providers` are for an engine that starts programs of this machine, best first; one with images has none.
+    """
 
     name: str
     address: str
@@ -81,6 +95,7 @@ class Engine:
     cpus: int = 0
     disk: str = ""
     tried: tuple[str, ...] = ()
+    providers: tuple[ProviderFacts, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -32,6 +32,8 @@ COMMANDS = (
     "postgres branch",
     "postgres restore",
     "postgres try",
+    "postgres run",
+    "postgres write-env",
     "postgres rehearse",
     "postgres snapshot take",
     "postgres snapshot list",

@@ -26,7 +26,7 @@ from dev_postgres_mcp.errors import (
 from dev_postgres_mcp.instances import build_spec
 from dev_postgres_mcp.instances.launches import plan_launch
 from dev_postgres_mcp.model import Outcome, Progress, Secret, Status
-from dev_postgres_mcp.runtimes.base import Image
+from dev_postgres_mcp.runtimes.base import Image, ProviderFacts
 from tests.helpers.acts import create
 from tests.helpers.stages import MEGABYTE, build_app, edit_container, patience, run_together
 
@@ -575,6 +575,28 @@ def test_a_doctor_looks_at_what_a_create_would_meet(app: App, world: MemoryWorld
     (down,) = app.diagnose()
     assert (down.check, down.verdict.value) == ("engine", "error")
     assert down.remedy
+
+
+def test_a_doctor_shows_what_each_provider_brings(app: App, world: MemoryWorld) -> None:
+    world.providers = (
+        ProviderFacts(
+            name="wheel",
+            version="17.10",
+            directory="/w",
+            extensions=("hstore", "pg_trgm"),
+            client_tools=("psql", "pg_dump"),
+        ),
+        ProviderFacts(name="system", version="15.2", directory="/s"),
+    )
+    shown = [finding.detail for finding in app.diagnose() if finding.check == "provider"]
+    assert shown == [
+        "wheel 17.10 in /w; psql, pg_dump; 2 extensions: hstore, pg_trgm",
+        "system 15.2 in /s; no client tools; no extensions",
+    ]
+    world.images.clear()
+    absent = {finding.check: finding for finding in app.diagnose()}["image"]
+    assert (absent.verdict.value, "provider" in absent.detail) == ("warning", True)
+    assert "docker" not in absent.remedy
 
 
 def test_a_doctor_tells_of_full_ceilings(memory_stage: MemoryStage) -> None:

@@ -10,12 +10,14 @@ from pathlib import Path
 import pytest
 
 from dev_postgres_mcp.errors import ProviderNotFound
+from dev_postgres_mcp.runtimes.base import ProviderFacts
 from dev_postgres_mcp.runtimes.embedded.providers import (
     Provider,
     Search,
     choose_provider,
     client_tools_of,
     extensions_of,
+    facts_of,
     find_provider,
     find_providers,
 )
@@ -260,7 +262,11 @@ def test_extensions_are_those_whose_requirements_are_there(tmp_path: Path) -> No
 @scripts
 def test_client_tools_are_those_beside_the_server(tmp_path: Path) -> None:
     programs = install(tmp_path / "mine", "17.5", programs=("initdb", "pg_dump", "psql", "pg_upgrade"))
-    assert client_tools_of(provider("17.5", directory=programs)) == ("psql", "pg_dump")
+    found = provider("17.5", directory=programs)
+    assert client_tools_of(found) == ("psql", "pg_dump")
+    assert facts_of(found) == ProviderFacts(
+        name="system", version="17.5", directory=str(programs), client_tools=("psql", "pg_dump")
+    )
 
 
 @pytest.mark.parametrize(

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from dev_postgres_mcp.errors import ProviderNotFound
 from dev_postgres_mcp.model import DEFAULT_VERSION, SUPPORTED_VERSIONS
+from dev_postgres_mcp.runtimes.base import ProviderFacts
 from dev_postgres_mcp.runtimes.embedded.places import SYSTEM, Place, find_places
 from dev_postgres_mcp.runtimes.embedded.programs import ask, find_program
 
@@ -96,6 +97,17 @@ def extensions_of(provider: Provider) -> tuple[str, ...]:
 def client_tools_of(provider: Provider) -> tuple[str, ...]:
     """Return which of psql, pg_dump, pg_restore and pgbench lie beside its server."""
     return tuple(name for name in _CLIENT_TOOLS if provider.program(name).is_file())
+
+
+def facts_of(provider: Provider) -> ProviderFacts:
+    """Return what `doctor` shows of a provider."""
+    return ProviderFacts(
+        name=provider.name,
+        version=provider.version,
+        directory=str(provider.bin_directory),
+        extensions=extensions_of(provider),
+        client_tools=client_tools_of(provider),
+    )
 
 
 def _look(configured: Path | None, root: Path) -> Iterator[Provider | str]:

@@ -57,6 +57,7 @@ class MemoryRuntime:
             version="1",
             api="1",
             memory=self._world.memory,
+            providers=self._world.providers,
         )
 
     def find_image(self, ref: str, *, deadline: Deadline | None = None) -> Image | None:

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from dev_postgres_mcp.deadline import Deadline
     from dev_postgres_mcp.model import Lease, Secret
-    from dev_postgres_mcp.runtimes.base import Launch, Record, StoredImage
+    from dev_postgres_mcp.runtimes.base import Launch, ProviderFacts, Record, StoredImage
 
 HOST = "127.0.0.1"
 MEGABYTE = 1024**2
@@ -103,6 +103,7 @@ class _Knobs:
     contract: str = "memory"
     ends_by_itself: bool = True
     memory: int = 0
+    providers: tuple[ProviderFacts, ...] = ()
     ahead: timedelta = timedelta(0)
     hung: set[str] = field(default_factory=set)
     extensions: set[str] = field(default_factory=lambda: {"hstore", "pg_trgm"})
