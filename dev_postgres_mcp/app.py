@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from dev_postgres_mcp.deadline import Deadline
+from dev_postgres_mcp.errors import EngineUnavailable
 from dev_postgres_mcp.instances import Defaults, InstanceManager, Policy, build_spec
 from dev_postgres_mcp.instances.creation import Creator
 from dev_postgres_mcp.instances.observation import Observer
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
     from dev_postgres_mcp.instances.sweeping import Sweeper
     from dev_postgres_mcp.instances.trials import Trials
     from dev_postgres_mcp.runtimes.base import Runtime
+    from dev_postgres_mcp.runtimes.embedded.runtime import EmbeddedOptions
     from dev_postgres_mcp.settings import Settings, Surroundings
     from dev_postgres_mcp.sql.base import Sql
     from dev_postgres_mcp.sql.script_base import ScriptSql
@@ -47,7 +49,7 @@ class App:
     policy: Policy
     runtime: Runtime
     sql: Sql
-    defaults: Defaults
+    owner: Owner
     settings: Settings
     script_sql: ScriptSql | None = None
     swept_file: Path | None = None
@@ -56,6 +58,11 @@ class App:
     def quota(self) -> Quota:
         """The ceilings that a create keeps to."""
         return self.policy.quota
+
+    @cached_property
+    def defaults(self) -> Defaults:
+        """What stands in for what a caller leaves out."""
+        return build_defaults(self.settings, self.owner, self.runtime)
 
     @cached_property
     def snapshots(self) -> Snapshots:
@@ -137,9 +144,12 @@ class App:
 
 
 def build_app(settings: Settings, *, session: str, program: str) -> App:
-    """Return the program on Docker.  Touches no engine; `session` and `program` end up in owner labels."""
+    """Return the program on the runtime that the settings name; `session` and `program` end up in owner labels.
+
+    Touches no engine, save to see whether there is one when the settings leave that open.
+    """
     surroundings = read_surroundings()
-    runtime = DockerRuntime(docker_options(settings, surroundings))
+    runtime = choose_runtime(settings, surroundings)
     owner = Owner(
         session=settings.session or session,
         user=surroundings.user,
@@ -147,7 +157,27 @@ def build_app(settings: Settings, *, session: str, program: str) -> App:
         process=f"{surroundings.host}:{surroundings.pid} {program}",
     )
     app = assemble_app(settings, runtime=runtime, sql=SqlOnDemand(), owner=owner)
-    return replace(app, swept_file=surroundings.state_directory / _swept_name(settings, surroundings))
+    return replace(
+        app, swept_file=surroundings.state_directory / _swept_name(runtime, settings, surroundings)
+    )
+
+
+def choose_runtime(settings: Settings, surroundings: Surroundings) -> Runtime:
+    """Return Docker when it is named, or when it is left open and an engine answers; else local servers."""
+    because = ""
+    if settings.runtime != "embedded":
+        docker = DockerRuntime(docker_options(settings, surroundings))
+        if settings.runtime == "docker":
+            return docker
+        try:
+            docker.reach()
+        except EngineUnavailable as exc:
+            because = exc.message
+        else:
+            return docker
+    from dev_postgres_mcp.runtimes.embedded.runtime import EmbeddedRuntime
+
+    return EmbeddedRuntime(replace(embedded_options(settings, surroundings), because=because))
 
 
 def assemble_app(
@@ -170,23 +200,24 @@ def assemble_app(
         policy=policy,
         runtime=runtime,
         sql=sql,
-        defaults=build_defaults(settings, owner),
+        owner=owner,
         settings=settings,
         script_sql=script_sql,
     )
 
 
-def _swept_name(settings: Settings, surroundings: Surroundings) -> str:
+def _swept_name(runtime: Runtime, settings: Settings, surroundings: Surroundings) -> str:
     """Return a file name that stands for the engine which these settings lead to."""
     docker = (surroundings.docker.get(name, "") for name in ("DOCKER_HOST", "DOCKER_CONTEXT"))
-    engine = "\0".join((settings.docker_host, *docker))
+    engine = "\0".join((runtime.name, settings.docker_host, *docker))
     return f"swept-{sha256(engine.encode()).hexdigest()[:16]}"
 
 
-def build_defaults(settings: Settings, owner: Owner) -> Defaults:
-    """Return what stands in for what a caller leaves out."""
+def build_defaults(settings: Settings, owner: Owner, runtime: Runtime) -> Defaults:
+    """Return what stands in for what a caller leaves out; a version that nobody has set is the runtime's choice."""
+    chosen = "" if "version" in settings.model_fields_set else runtime.capabilities.default_version
     return Defaults(
-        version=settings.version,
+        version=chosen or settings.version,
         repository=settings.image_repository,
         database=settings.database,
         username=settings.username,
@@ -205,6 +236,19 @@ def docker_options(settings: Settings, surroundings: Surroundings) -> DockerOpti
         ports=settings.port_range,
         state_directory=surroundings.state_directory,
         publish_host=settings.publish_host,
+    )
+
+
+def embedded_options(settings: Settings, surroundings: Surroundings) -> EmbeddedOptions:
+    """Return what the embedded runtime has to know of the settings and of what is around the process."""
+    from dev_postgres_mcp.runtimes.embedded.runtime import EmbeddedOptions
+    from dev_postgres_mcp.runtimes.embedded.storage import Storage
+
+    return EmbeddedOptions(
+        directory=surroundings.server_directory,
+        ports=settings.port_range,
+        programs=Path(settings.embedded_directory).expanduser() if settings.embedded_directory else None,
+        storage=Storage(settings.embedded_storage),
     )
 
 

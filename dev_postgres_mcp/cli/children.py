@@ -76,7 +76,7 @@ def run_psql(command: PsqlCommand, arguments: Sequence[str]) -> int:
     argv = command.tty_argv if on_terminal else command.argv
     if shutil.which(argv[0]) is None:
         raise EngineUnavailable(
-            f"psql runs in the container through the `{argv[0]}` command, and that is not on PATH",
+            f"psql needs the program `{argv[0]}`, and that is not on PATH",
             hint="install it, or connect with any client: `dev-postgres-mcp postgres get ID --format url`",
         )
     # A handler, not SIG_IGN: a child would inherit that and could not be interrupted at all.

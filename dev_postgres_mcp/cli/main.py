@@ -109,6 +109,7 @@ def root(
     env_file: Annotated[
         Path | None, typer.Option(help="File with DEV_POSTGRES_MCP_* lines.", metavar="FILE")
     ] = None,
+    runtime: Annotated[str | None, typer.Option(help="auto, docker or embedded.", metavar="RUNTIME")] = None,
     docker_host: Annotated[
         str | None, typer.Option(help="Address of the Docker engine.", metavar="URL")
     ] = None,
@@ -128,7 +129,13 @@ def root(
     """A throwaway PostgreSQL for every agent, shell and test run."""
     from dev_postgres_mcp.parsing import parse_pairs
 
-    flags = {"docker_host": docker_host, "ports": ports, "log_level": log_level, "log_format": log_format}
+    flags = {
+        "runtime": runtime,
+        "docker_host": docker_host,
+        "ports": ports,
+        "log_level": log_level,
+        "log_format": log_format,
+    }
     given: dict[str, object] = {name: value for name, value in flags.items() if value is not None}
     invocation = Invocation(
         arguments=given | parse_pairs(set_ or (), what="program setting"), config=config, env_file=env_file

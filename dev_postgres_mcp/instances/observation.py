@@ -118,14 +118,14 @@ class Observer:
         return describe(container, record, lease, runtime=self._runtime.name, status=status, hint=hint)
 
     def _judge(self, container: Container, state: State | None, *, trying: bool) -> tuple[Status, str]:
-        can = self._runtime.capabilities
         if container.dead or (state is not None and state.ended is not None):
             return Status.EXITED, (
                 "its server has ended: it crashed or was stopped; what it left stays until its lease ends: "
                 "restore it to a snapshot, or drop it"
             )
         if container.state == "paused":
-            advice = f", go on: {can.unpause.format(container.name)}" if can.unpause else ""
+            unpause = self._runtime.capabilities.unpause
+            advice = f", go on: {unpause.format(container.name)}" if unpause else ""
             return Status.UNHEALTHY, f"it is paused{advice}"
         refusal = self._try_login(container, state) if trying else ""
         if not refusal:
@@ -176,5 +176,5 @@ def describe(
         labels=record.labels if record is not None else {},
         conninfo=record.conninfo(container.endpoint) if record is not None else None,
         evidence=container.evidence,
-        hint=hint,
+        hint=hint or container.note,
     )

@@ -59,13 +59,15 @@ class Capabilities:
     `images`: it can prepare images and take snapshots; else every create initialises a cluster of its own.
     `psql` names the program that `psql` needs on this machine; `unpause` is a command with a place for the
     container's name.  Empty: it cannot.  `contract` is the version of how its containers are made and written to;
-    a program of another one does not claim them.  Empty: there was only ever one.
+    a program of another one does not claim them.  Empty: there was only ever one.  `default_version` is the major
+    version of a create that asks for none; empty: any will do.
     """
 
     images: bool = False
     psql: str = ""
     unpause: str = ""
     contract: str = ""
+    default_version: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)

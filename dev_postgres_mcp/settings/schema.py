@@ -104,6 +104,15 @@ class Settings(BaseModel):
     max_snapshot_size: Size = Field(
         20 * 1024**3, ge=0, description="Disk space for snapshots; beyond it the oldest unused ones go."
     )
+    runtime: Literal["auto", "docker", "embedded"] = Field(
+        "auto", description="Where instances live; auto: Docker when an engine answers, else embedded."
+    )
+    embedded_directory: str = Field(
+        "", description="Where PostgreSQL's programs are, for the embedded runtime; empty: looked for."
+    )
+    embedded_storage: Literal["auto", "disk", "memory"] = Field(
+        "auto", description="Where its clusters lie; auto: in memory when there is clear room."
+    )
     docker_host: str = Field("", description="Engine address; empty: found as the docker command finds it.")
     publish_host: str = Field("", description="Address of a remote engine on which its instances listen.")
     session: str = Field("", description="Owner label: the session that asks; empty: chosen by the program.")

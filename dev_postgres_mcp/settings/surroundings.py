@@ -30,6 +30,7 @@ class Surroundings:
     windows: bool
     runtime_dir: Path | None
     state_directory: Path
+    server_directory: Path
     docker: Mapping[str, str] = field(default_factory=dict)
 
 
@@ -45,6 +46,7 @@ def read_surroundings() -> Surroundings:
         windows=sys.platform == "win32",
         runtime_dir=Path(runtime_dir) if runtime_dir else _default_runtime_dir(),
         state_directory=user_state_path(_APP),
+        server_directory=_server_directory(),
         docker={key: value for key, value in os.environ.items() if key.startswith("DOCKER_") and value},
     )
 
@@ -66,6 +68,12 @@ def child_environment(variables: Mapping[str, str]) -> dict[str, str]:
 def _default_runtime_dir() -> Path | None:
     """Return where systemd puts a user's sockets when a shell without a login session does not say."""
     return Path(f"/run/user/{os.getuid()}") if sys.platform == "linux" else None
+
+
+def _server_directory() -> Path:
+    """Return where local servers live: root's own directories are closed to the users that its servers may run as."""
+    theirs = sys.platform != "win32" and os.geteuid() == 0 and not os.environ.get("XDG_STATE_HOME")
+    return Path("/var/lib") / _APP if theirs else user_state_path(_APP) / "embedded"
 
 
 def _user_name() -> str:

@@ -32,7 +32,7 @@ class ListedInstanceView(View):
     id: str = Field(description="Twelve characters; any unique prefix works wherever an id is asked for.")
     name: str = Field(description="Display name.")
     container_id: str = Field(description="Full id of the container.")
-    runtime: str = Field(description="Where it lives: docker.")
+    runtime: str = Field(description="Where it lives: docker, or embedded, as a process of this machine.")
     host: str = Field(description="Host to connect to.")
     port: int = Field(description="TCP port to connect to.")
     database: str | None = Field(description="Database; null while the record cannot be read.")

@@ -101,6 +101,10 @@ class DockerRuntime:
             max_layers=options.max_layers,
         )
 
+    def reach(self) -> None:
+        """Return when an engine answers; raises EngineUnavailable."""
+        self._connection.discover()
+
     def engine(self) -> Engine:
         """Reach the engine and describe it."""
         found = self._connection.discover()

@@ -24,7 +24,15 @@ from dev_postgres_mcp.errors import (
     ProviderNotFound,
 )
 from dev_postgres_mcp.model import Progress, Usage
-from dev_postgres_mcp.runtimes.base import Capabilities, Engine, Image, PsqlCommand, Role, State
+from dev_postgres_mcp.runtimes.base import (
+    Capabilities,
+    Engine,
+    Image,
+    ProviderFacts,
+    PsqlCommand,
+    Role,
+    State,
+)
 from dev_postgres_mcp.runtimes.embedded import cgroups, copying, processes
 from dev_postgres_mcp.runtimes.embedded.container import CONTRACT, read_container, read_end, role_file
 from dev_postgres_mcp.runtimes.embedded.files import (
@@ -44,6 +52,8 @@ from dev_postgres_mcp.runtimes.embedded.launching import ISOLATED, Launcher, Sou
 from dev_postgres_mcp.runtimes.embedded.providers import (
     Provider,
     choose_provider,
+    client_tools_of,
+    extensions_of,
     find_provider,
     find_providers,
 )
@@ -68,13 +78,17 @@ SUPERUSER = "postgres"
 
 @dataclass(frozen=True, kw_only=True)
 class EmbeddedOptions:
-    """What the settings say about this runtime.  `programs`: where PostgreSQL is, when it is not to be looked for."""
+    """What the settings say about this runtime.  `programs`: where PostgreSQL is, when it is not to be looked for.
+
+    `because` says why it is this runtime, when nobody has named it.
+    """
 
     directory: Path
     ports: range
     programs: Path | None = None
     storage: Storage = Storage.AUTO
     interpreter: Sequence[str] = ISOLATED
+    because: str = ""
 
 
 class EmbeddedRuntime:
@@ -94,12 +108,15 @@ class EmbeddedRuntime:
     @property
     def capabilities(self) -> Capabilities:
         """What it can do beyond the protocol."""
-        return Capabilities(images=True, psql=self._psql, contract=CONTRACT)
+        return Capabilities(
+            images=True, psql=self._psql, contract=CONTRACT, default_version=self._default_version
+        )
 
     def engine(self) -> Engine:
         """Describe this machine and the programs that a create without a version would use."""
         search = find_providers(self._options.programs)
         provider = choose_provider(search, None)
+        because = (self._options.because,) if self._options.because else ()
         self._prepare()
         return Engine(
             name=platform.node(),
@@ -110,7 +127,8 @@ class EmbeddedRuntime:
             memory=_total_memory(),
             cpus=os.cpu_count() or 0,
             disk="copies share blocks" if copying.can_clone(str(self._ground.images)) else "",
-            tried=search.tried,
+            tried=(*because, *search.tried),
+            providers=tuple(map(_facts, search.providers)),
         )
 
     def find_image(self, ref: str, *, deadline: Deadline | None = None) -> Image | None:
@@ -138,7 +156,12 @@ class EmbeddedRuntime:
                 f"the embedded runtime has no images but {REPOSITORY}:<major version>, and none like {ref}",
                 hint="leave the image out, or use the docker runtime (`--runtime docker`) for it",
             )
-        return _base_image(ref, find_provider(self._options.programs, major))
+        try:
+            return _base_image(ref, find_provider(self._options.programs, major))
+        except ProviderNotFound as exc:
+            raise ProviderNotFound(
+                "; and ".join(filter(None, (exc.message, self._options.because))), hint=exc.hint
+            ) from exc
 
     def start(self, launch: Launch, *, deadline: Deadline) -> Container:
         """Start a server of its own; on any failure nothing is left behind."""
@@ -337,6 +360,12 @@ class EmbeddedRuntime:
         """Nothing is held."""
 
     @cached_property
+    def _default_version(self) -> str:
+        with suppress(ProviderNotFound):
+            return find_provider(self._options.programs, None).major
+        return ""
+
+    @cached_property
     def _psql(self) -> str:
         with suppress(ProviderNotFound):
             program = find_provider(self._options.programs, None).program("psql")
@@ -406,6 +435,16 @@ class EmbeddedRuntime:
         except FileNotFoundError:
             return False
         return True
+
+
+def _facts(provider: Provider) -> ProviderFacts:
+    return ProviderFacts(
+        name=provider.name,
+        version=provider.version,
+        directory=str(provider.bin_directory),
+        extensions=extensions_of(provider),
+        client_tools=client_tools_of(provider),
+    )
 
 
 def _base_image(ref: str, provider: Provider) -> Image:
