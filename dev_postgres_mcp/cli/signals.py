@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 _SIGNALS = [getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)]
+_LOOK_SECONDS = 0.2
 _receivers: list[Callable[[int], None]] = []
 """Of the process, as what it does with a signal is."""
 
@@ -28,12 +29,16 @@ def run_undoable(verb: Callable[[Deadline], T], *, then: Callable[[T], None] = l
     The first signal decides the exit code, 128 + its number; further ones change nothing.  What was made in spite
     of a signal is told: nothing is left that nobody knows of.
     """
-    from concurrent.futures import ThreadPoolExecutor
+    from concurrent.futures import ThreadPoolExecutor, wait
 
     deadline = Deadline(inf)
     with _collecting(deadline) as came, ThreadPoolExecutor(1) as pool:
+        running = pool.submit(verb, deadline)
+        # A signal that comes just before the wait is handled only after it.
+        while not wait([running], timeout=_LOOK_SECONDS).done:
+            pass
         try:
-            result = pool.submit(verb, deadline).result()
+            result = running.result()
         except Cancelled:
             if came:
                 raise SystemExit(128 + came[0]) from None
