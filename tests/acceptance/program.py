@@ -150,6 +150,7 @@ def make_program(home: Path, docker_host: str, **variables: str) -> Program:
         "PYTHONPATH": str(Path(dev_postgres_mcp.__file__).parent.parent),
         "PYTHONUTF8": "1",
         "DOCKER_HOST": docker_host,
+        "DEV_POSTGRES_MCP_RUNTIME": "docker",
         **ROOMY,
         **variables,
     }

@@ -68,4 +68,5 @@ def surroundings(**changes: str) -> dict[str, str]:
         for key, value in os.environ.items()
         if not key.startswith("DEV_POSTGRES_MCP_") and key != MEASURING
     }
-    return {**inherited, "PYTHONPATH": os.pathsep.join(sys.path), **changes}
+    ours = {"PYTHONPATH": os.pathsep.join(sys.path), "DEV_POSTGRES_MCP_RUNTIME": "docker"}
+    return {**inherited, **ours, **changes}

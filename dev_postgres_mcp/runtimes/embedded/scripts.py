@@ -26,7 +26,7 @@ _OPEN_DOOR = "local all all trust\n"
 
 
 @contextmanager
-def private_sockets(identity: Identity, directory: str) -> Iterator[dict[str, str]]:
+def private_sockets(plan: Plan, identity: Identity, directory: str) -> Iterator[dict[str, str]]:
     """Yield the settings of a server that only listens where nobody else can reach it, without a password."""
     sockets = tempfile.mkdtemp(prefix="dpm-")
     write_whole(f"{directory}/{SOCKETS}", sockets.encode())
@@ -36,7 +36,12 @@ def private_sockets(identity: Identity, directory: str) -> Iterator[dict[str, st
         for path in (sockets, rules):
             os.chown(path, identity.uid, identity.gid)
     try:
-        yield {"listen_addresses": "", "unix_socket_directories": sockets, "hba_file": rules}
+        yield {
+            "listen_addresses": "",
+            "unix_socket_directories": sockets,
+            "port": str(plan.port),
+            "hba_file": rules,
+        }
     finally:
         remove_sockets(sockets)
         os.unlink(f"{directory}/{SOCKETS}")

@@ -90,16 +90,8 @@ class Server:
         """Start it with its plan's settings and these on top."""
         plan = self._plan
         ours = {**self._shared_memory(), "lc_messages": "C", **settings}
-        self._process = subprocess.Popen(
-            [self._program("postgres"), "-D", plan.data, *_as_options({**plan.settings, **ours})],
-            stdin=subprocess.DEVNULL,
-            stdout=self._log,
-            stderr=self._log,
-            env=self._environment({}),
-            cwd="/",
-            start_new_session=True,
-            preexec_fn=self._become(),  # noqa: PLW1509 - a supervisor has one thread
-        )
+        command = [self._program("postgres"), "-D", plan.data, *_as_options({**plan.settings, **ours})]
+        self._process = self._spawn(command, {}, stdin=subprocess.DEVNULL, stdout=self._log)
         note = f"{self._process.pid} {processes.started_at(self._process.pid)}\n"
         write_whole(os.path.join(self._directory, SERVER), note.encode())
 
@@ -143,12 +135,14 @@ class Server:
 
     def run_script(self, command: Sequence[str], variables: Mapping[str, str]) -> subprocess.Popen[bytes]:
         """Start a program as the server's user, with what it says in the log."""
-        return self._spawn(command, variables, subprocess.DEVNULL)
+        return self._spawn(command, variables, stdin=subprocess.DEVNULL, stdout=self._log)
 
     def _run(
         self, program: str, arguments: Sequence[str], variables: Mapping[str, str], text: bytes = b""
     ) -> None:
-        process = self._spawn([self._program(program), *arguments], variables, subprocess.PIPE)
+        """Run one of PostgreSQL's programs; of what it says only complaints are kept."""
+        command = [self._program(program), *arguments]
+        process = self._spawn(command, variables, stdin=subprocess.PIPE, stdout=subprocess.DEVNULL)
         try:
             process.communicate(text)
         except BaseException:
@@ -159,17 +153,17 @@ class Server:
             raise Failed(f"{program} ended with exit code {process.returncode}")
 
     def _spawn(
-        self, command: Sequence[str], variables: Mapping[str, str], stdin: int
+        self, command: Sequence[str], variables: Mapping[str, str], *, stdin: int, stdout: int
     ) -> subprocess.Popen[bytes]:
         return subprocess.Popen(
             command,
             stdin=stdin,
-            stdout=self._log,
+            stdout=stdout,
             stderr=self._log,
             env=self._environment(variables),
             cwd="/",
             start_new_session=True,
-            preexec_fn=self._become(),  # noqa: PLW1509 - as above
+            preexec_fn=self._become(),  # noqa: PLW1509 - a supervisor has one thread
         )
 
     def _become(self) -> partial[None]:

@@ -141,7 +141,7 @@ class Supervisor:
         write_whole(self._path(WHOLE), b"")
 
     def _run_scripts(self, scripts: Sequence[str]) -> None:
-        with private_sockets(self._server.identity, self._directory) as settings:
+        with private_sockets(self._plan, self._server.identity, self._directory) as settings:
             self._server.start(settings)
             while not self._server.is_ready():
                 if self._server.poll() is not None:
