@@ -12,11 +12,15 @@ from dev_postgres_mcp.errors import Cancelled
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
+    from concurrent.futures import Future
     from types import FrameType
 
 T = TypeVar("T")
 
 _SIGNALS = [getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)]
+_DONE = b"\0"
+"""No signal has this number."""
+
 _receivers: list[Callable[[int], None]] = []
 """Of the process, as what it does with a signal is."""
 
@@ -33,7 +37,7 @@ def run_undoable(verb: Callable[[Deadline], T], *, then: Callable[[T], None] = l
     deadline = Deadline(inf)
     with _collecting(deadline) as came, ThreadPoolExecutor(1) as pool:
         try:
-            result = pool.submit(verb, deadline).result()
+            result = _wait_for(pool.submit(verb, deadline))
         except Cancelled:
             if came:
                 raise SystemExit(128 + came[0]) from None
@@ -56,6 +60,27 @@ def ignore_signals() -> None:
     """Let the interpreter end in peace: all is said and done, and a second Ctrl-C would only make it stumble."""
     for number in _SIGNALS:
         signal.signal(number, signal.SIG_IGN)
+
+
+def _wait_for(future: Future[T]) -> T:
+    """Return the result, and hear every signal at once.
+
+    One that comes between the last look and the wait for a lock would not end that wait, and go unheard until
+    something else does; it always ends a wait for bytes that the interpreter sends with it.
+    """
+    import socket
+
+    ears, mouth = socket.socketpair()
+    with ears, mouth:
+        mouth.setblocking(False)
+        previous = signal.set_wakeup_fd(mouth.fileno(), warn_on_full_buffer=False)
+        try:
+            future.add_done_callback(lambda _: mouth.send(_DONE))
+            while _DONE not in ears.recv(4096):
+                pass
+        finally:
+            signal.set_wakeup_fd(previous)
+    return future.result()
 
 
 @contextmanager
