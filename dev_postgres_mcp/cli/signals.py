@@ -12,12 +12,15 @@ from dev_postgres_mcp.errors import Cancelled
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
+    from concurrent.futures import Future
     from types import FrameType
 
 T = TypeVar("T")
 
 _SIGNALS = [getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)]
-_LOOK_SECONDS = 0.2
+_DONE = b"\0"
+"""No signal has this number."""
+
 _receivers: list[Callable[[int], None]] = []
 """Of the process, as what it does with a signal is."""
 
@@ -29,16 +32,12 @@ def run_undoable(verb: Callable[[Deadline], T], *, then: Callable[[T], None] = l
     The first signal decides the exit code, 128 + its number; further ones change nothing.  What was made in spite
     of a signal is told: nothing is left that nobody knows of.
     """
-    from concurrent.futures import ThreadPoolExecutor, wait
+    from concurrent.futures import ThreadPoolExecutor
 
     deadline = Deadline(inf)
     with _collecting(deadline) as came, ThreadPoolExecutor(1) as pool:
-        running = pool.submit(verb, deadline)
-        # A signal that comes just before the wait is handled only after it.
-        while not wait([running], timeout=_LOOK_SECONDS).done:
-            pass
         try:
-            result = running.result()
+            result = _wait_for(pool.submit(verb, deadline))
         except Cancelled:
             if came:
                 raise SystemExit(128 + came[0]) from None
@@ -61,6 +60,27 @@ def ignore_signals() -> None:
     """Let the interpreter end in peace: all is said and done, and a second Ctrl-C would only make it stumble."""
     for number in _SIGNALS:
         signal.signal(number, signal.SIG_IGN)
+
+
+def _wait_for(future: Future[T]) -> T:
+    """Return the result, and hear every signal at once.
+
+    One that comes between the last look and the wait for a lock would not end that wait, and go unheard until
+    something else does; it always ends a wait for bytes that the interpreter sends with it.
+    """
+    import socket
+
+    ears, mouth = socket.socketpair()
+    with ears, mouth:
+        mouth.setblocking(False)
+        previous = signal.set_wakeup_fd(mouth.fileno(), warn_on_full_buffer=False)
+        try:
+            future.add_done_callback(lambda _: mouth.send(_DONE))
+            while _DONE not in ears.recv(4096):
+                pass
+        finally:
+            signal.set_wakeup_fd(previous)
+    return future.result()
 
 
 @contextmanager

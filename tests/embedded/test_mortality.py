@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -94,9 +95,7 @@ def test_killed_together_in_the_middle_of_work_they_leave_nothing_after_a_sweep(
         for which in (SUPERVISOR, SERVER):
             body.kill(which, signal.SIGKILL)
     for body in bodies:
-        wait_until(
-            lambda body=body: not processes.is_alive(body.supervisor, processes.started_at(body.supervisor))
-        )
+        wait_until(partial(is_dead, runtime, body))
     assert sorted(sweep(runtime)) == sorted(body.container.name for body in bodies)
     assert [body.left() for body in bodies] == [[], [], []]
 
@@ -169,10 +168,15 @@ def test_whatever_a_killed_creator_was_at_ends_or_is_whole(
         made = creator.stdout.read().count("made")
     # What it had not let go of yet ends by itself; the rest is a server that answers, or is swept.
     for container in runtime.list():
-        wait_until(lambda container=container: settled(stage, runtime, container))
+        wait_until(partial(settled, stage, runtime, container))
     assert len(runtime.list()) >= made
     unfinished = [one.name for one in runtime.list() if not one.running]
     assert sorted(sweep(runtime)) == sorted(unfinished)
+
+
+def is_dead(runtime: EmbeddedRuntime, body: Body) -> bool:
+    """Tell whether nobody looks after an instance any more."""
+    return runtime.inspect(body.container.container_id).dead
 
 
 def settled(stage: EmbeddedStage, runtime: EmbeddedRuntime, container: Container) -> bool:

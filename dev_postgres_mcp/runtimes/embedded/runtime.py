@@ -51,9 +51,9 @@ from dev_postgres_mcp.runtimes.embedded.files import (
 from dev_postgres_mcp.runtimes.embedded.launching import ISOLATED, Launcher, Source, read_log
 from dev_postgres_mcp.runtimes.embedded.providers import (
     Provider,
+    Search,
     choose_provider,
-    client_tools_of,
-    extensions_of,
+    facts_of,
     find_provider,
     find_providers,
 )
@@ -114,8 +114,7 @@ class EmbeddedRuntime:
 
     def engine(self) -> Engine:
         """Describe this machine and the programs that a create without a version would use."""
-        search = find_providers(self._options.programs)
-        provider = choose_provider(search, None)
+        search, provider = self._search, choose_provider(self._search, None)
         because = (self._options.because,) if self._options.because else ()
         self._prepare()
         return Engine(
@@ -128,7 +127,7 @@ class EmbeddedRuntime:
             cpus=os.cpu_count() or 0,
             disk="copies share blocks" if copying.can_clone(str(self._ground.images)) else "",
             tried=(*because, *search.tried),
-            providers=tuple(map(_facts, search.providers)),
+            providers=self._providers,
         )
 
     def find_image(self, ref: str, *, deadline: Deadline | None = None) -> Image | None:
@@ -360,6 +359,15 @@ class EmbeddedRuntime:
         """Nothing is held."""
 
     @cached_property
+    def _search(self) -> Search:
+        return find_providers(self._options.programs)
+
+    @cached_property
+    def _providers(self) -> tuple[ProviderFacts, ...]:
+        """Who asks for the engine's memory asks often."""
+        return tuple(map(facts_of, self._search.providers))
+
+    @cached_property
     def _default_version(self) -> str:
         with suppress(ProviderNotFound):
             return find_provider(self._options.programs, None).major
@@ -435,16 +443,6 @@ class EmbeddedRuntime:
         except FileNotFoundError:
             return False
         return True
-
-
-def _facts(provider: Provider) -> ProviderFacts:
-    return ProviderFacts(
-        name=provider.name,
-        version=provider.version,
-        directory=str(provider.bin_directory),
-        extensions=extensions_of(provider),
-        client_tools=client_tools_of(provider),
-    )
 
 
 def _base_image(ref: str, provider: Provider) -> Image:
