@@ -31,7 +31,7 @@ SUMMARY = $(PYTHON) tools/summary.py
 .DEFAULT_GOAL := help
 .SUFFIXES:
 .DELETE_ON_ERROR:
-.PHONY: help setup engine services demo format lint test test-unit test-contract test-docker torture bench inspect \
+.PHONY: help setup engine services demo demo-docker format lint test test-unit test-contract test-docker torture bench inspect \
 	contracts lock wheel test-wheel checksums notes check-tag publish release clean
 
 help: ## list the targets
@@ -54,8 +54,11 @@ engine: ## make sure that a Docker Engine with a postgres image answers (may ins
 services: ## install what the registry, podman and switch tests run (as root, on Debian or Ubuntu)
 	tools/test-services
 
-demo: setup engine ## the main job, visibly: an MCP client creates a server, works in it and drops it
+demo: setup ## the main job, visibly: an MCP client creates a server, works in it and drops it; with or without Docker
 	$(BIN)/python tools/demo.py
+
+demo-docker: setup engine ## the same on a Docker Engine, which this may install, as root
+	DEV_POSTGRES_MCP_RUNTIME=docker $(BIN)/python tools/demo.py
 
 # --- check -----------------------------------------------------------------------------------------
 

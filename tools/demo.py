@@ -51,7 +51,8 @@ async def work(client: Client) -> None:
     """Create an instance, use it as any program would, and look at it."""
     with step("create_postgres_instance") as say:
         instance = await call(client, "create_postgres_instance", labels=LABELS)
-        say(f"PostgreSQL {instance['version']} is ready on {instance['host']}:{instance['port']}")
+        address = f"{instance['host']}:{instance['port']}"
+        say(f"PostgreSQL {instance['version']} is ready on {address} ({instance['runtime']})")
     with step("connect with psycopg") as say:
         connection = psycopg.connect(instance["dsn"], autocommit=True)
         say(f"logged in as {connection.info.user}")
