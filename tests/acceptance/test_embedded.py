@@ -14,12 +14,15 @@ from dev_postgres_mcp.runtimes.embedded import processes
 from tests.acceptance.program import dead_engine, make_program
 from tests.acceptance.test_demo import DEMO, STEPS
 from tests.acceptance.wire import RawSession
-from tests.helpers.stages import wait_until
+from tests.helpers.stages import SYSTEM, wait_until
 
 if TYPE_CHECKING:
     from tests.acceptance.program import Program
 
-pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="not on Windows: there the runtime is Docker")
+pytestmark = pytest.mark.skipif(
+    sys.platform != "linux",
+    reason=f"not on {SYSTEM}: nobody brings the programs of PostgreSQL 17 to its tests",
+)
 
 
 @pytest.fixture

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,9 +12,9 @@ from typing import TYPE_CHECKING
 import pytest
 
 from dev_postgres_mcp.runtimes.embedded import processes
-from dev_postgres_mcp.runtimes.embedded.cgroups import ROOT
 from dev_postgres_mcp.runtimes.embedded.files import SERVER, SUPERVISOR, read_plan, read_process
 from tests.helpers.acts import read_state, start_prepared
+from tests.helpers.stages import SYSTEM
 
 if TYPE_CHECKING:
     import signal
@@ -22,6 +23,13 @@ if TYPE_CHECKING:
     from dev_postgres_mcp.runtimes.base import Container
     from dev_postgres_mcp.runtimes.embedded.runtime import EmbeddedRuntime
     from tests.helpers.embedded import EmbeddedStage
+
+
+@pytest.fixture(autouse=True)
+def on_linux() -> None:
+    """These tests look into /proc, and become and mount things as root."""
+    if sys.platform != "linux":
+        pytest.skip(f"not on {SYSTEM}: no /proc there")
 
 
 @pytest.fixture
@@ -93,8 +101,3 @@ def begin(stage: EmbeddedStage, **changes: object) -> Body:
 @pytest.fixture
 def body(stage: EmbeddedStage) -> Body:
     return begin(stage)
-
-
-def can_make_cgroups() -> bool:
-    """Tell whether this process may make control groups."""
-    return os.access(f"{ROOT}/memory", os.W_OK) or os.access(f"{ROOT}/cgroup.subtree_control", os.W_OK)

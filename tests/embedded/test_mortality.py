@@ -31,8 +31,6 @@ if TYPE_CHECKING:
     from tests.embedded.conftest import Body
     from tests.helpers.embedded import EmbeddedStage
 
-pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="looks into /proc")
-
 LATER = timedelta(minutes=2)
 
 

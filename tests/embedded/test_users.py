@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import shutil
 import subprocess
 import sys
@@ -21,10 +20,6 @@ from tests.integration.shell import surroundings
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
-
-pytestmark = pytest.mark.skipif(
-    sys.platform != "linux" or os.geteuid() != 0, reason="becomes other users, as only root can on Linux"
-)
 
 NO_NAMESPACES = """
 import ctypes, os, sys

@@ -7,6 +7,7 @@ session as its maker, so that whatever else runs on the engine is never touched.
 from __future__ import annotations
 
 import os
+import sys
 import tempfile
 import threading
 from contextlib import suppress
@@ -45,6 +46,7 @@ if TYPE_CHECKING:
 
 MEGABYTE = 1024**2
 PORTS = range(15432, 25433)
+SYSTEM = {"darwin": "macOS", "win32": "Windows"}.get(sys.platform, "Linux")
 _TEST_REPOSITORY = "dev-postgres-mcp-tests"
 ABSENT_IMAGE = "dev-postgres-mcp.invalid/none:17"
 """No engine has it and, by RFC 2606, no registry answers at that name."""
