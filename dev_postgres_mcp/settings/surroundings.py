@@ -30,6 +30,7 @@ class Surroundings:
     windows: bool
     runtime_dir: Path | None
     state_directory: Path
+    ci: bool = False
     docker: Mapping[str, str] = field(default_factory=dict)
 
 
@@ -45,6 +46,7 @@ def read_surroundings() -> Surroundings:
         windows=sys.platform == "win32",
         runtime_dir=Path(runtime_dir) if runtime_dir else _default_runtime_dir(),
         state_directory=user_state_path(_APP),
+        ci=os.environ.get("CI", "").lower() not in {"", "0", "false", "no"},
         docker={key: value for key, value in os.environ.items() if key.startswith("DOCKER_") and value},
     )
 

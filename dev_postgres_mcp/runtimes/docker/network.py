@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from dev_postgres_mcp.runtimes.docker.turns import take_turn
+from dev_postgres_mcp.runtimes.turns import take_turn
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -26,7 +26,7 @@ from dev_postgres_mcp.runtimes.docker.container import (
 )
 from dev_postgres_mcp.runtimes.docker.files import load_scripts
 from dev_postgres_mcp.runtimes.docker.images import read_image
-from dev_postgres_mcp.runtimes.docker.turns import take_turn
+from dev_postgres_mcp.runtimes.turns import take_turn
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
