@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from dev_postgres_mcp.sql.database_base import DatabaseSession, DatabaseSql
 
 CLONE_PREFIX = "pytest_run_"
+_EMPTY = "template1"
+"""What PostgreSQL itself makes a database from; images put extensions there."""
 _APPLICATION_PREFIX = "dev-postgres-mcp pytest "
 
 
@@ -63,10 +65,7 @@ class Clones:
     def create(self) -> Database:
         """Return a database of its own for a test."""
         name = f"{CLONE_PREFIX}{self._plan.run}_{self._plan.worker}_{next(self._numbers)}"
-        if self.template:
-            self.session.clone(name, self.template)
-        else:
-            self.session.create(name)
+        self.session.clone(name, self.template or _EMPTY)
         return self.on(name)
 
     def on(self, name: str) -> Database:

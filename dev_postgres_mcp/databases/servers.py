@@ -127,7 +127,7 @@ class Servers:
                 return self._start_on(plan, branch, image_id, key)
             clones = self._start_on(plan, self._create(plan), image_id, key)
             with _closing_on_failure(clones):
-                world.stock.keep(clones.instance.id, key.digest, ttl=plan.snapshot_ttl)
+                world.stock.keep(clones.instance.id, key.digest, project=plan.project, ttl=plan.snapshot_ttl)
             return clones
 
     def _create(self, plan: Plan) -> Instance:

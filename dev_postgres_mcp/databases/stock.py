@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from contextlib import suppress
+from hashlib import sha256
 from typing import TYPE_CHECKING
 
 from dev_postgres_mcp.errors import (
@@ -19,6 +20,7 @@ from dev_postgres_mcp.parsing import new_id
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from pathlib import Path
 
     from dev_postgres_mcp.instances.snapshots import Snapshots
     from dev_postgres_mcp.model import Instance, InstanceSpec, Progress, Snapshot
@@ -26,8 +28,10 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 SNAPSHOT_PREFIX = "pytest-"
-MOST_SNAPSHOTS = 10
-"""Whoever works on a schema makes a new template with each change; each is some 40 MB and lives for a week."""
+MOST_SNAPSHOTS = 5
+"""Of one project: whoever works on a schema makes a new one with each change, some 25 MB that live for a week."""
+
+_PARTS = 3
 
 
 class Stock:
@@ -60,15 +64,16 @@ class Stock:
             log.info("no branch of %s, the template is built anew: %s", kept[-1].name, exc.message)
             return None
 
-    def keep(self, instance_id: str, digest: str, *, ttl: float | None) -> None:
-        """Put a server with that template into stock, in the place of an older one, and clear what is too much."""
+    def keep(self, instance_id: str, digest: str, *, project: Path, ttl: float | None) -> None:
+        """Put a server with that template into stock, and clear what the project has too much."""
+        ours = f"{SNAPSHOT_PREFIX}{sha256(str(project).encode()).hexdigest()[:8]}-"
         try:
-            taken = self._snapshots.take(instance_id, f"{SNAPSHOT_PREFIX}{digest}-{new_id()}", ttl=ttl)
+            taken = self._snapshots.take(instance_id, f"{ours}{digest}-{new_id()}", ttl=ttl)
         except DevPostgresError as exc:
             log.warning("other runs will build the template again: %s", exc.message)
             return
-        others = [one for one in reversed(self._list()) if one.id != taken.id]
-        for index, one in enumerate(others, start=1):
+        others = [one for one in self._list() if one.name.startswith(ours) and one.id != taken.id]
+        for index, one in enumerate(reversed(others), start=1):
             if index >= MOST_SNAPSHOTS or _digest_of(one) == digest:
                 with suppress(SnapshotInUse, SnapshotNotFound):
                     self._snapshots.delete(one.id)
@@ -78,4 +83,6 @@ class Stock:
 
 
 def _digest_of(snapshot: Snapshot) -> str:
-    return snapshot.name.removeprefix(SNAPSHOT_PREFIX).partition("-")[0]
+    """Return the template that is in a snapshot: names are `pytest-PROJECT-DIGEST-ID`, projects share templates."""
+    parts = snapshot.name.removeprefix(SNAPSHOT_PREFIX).split("-")
+    return parts[1] if len(parts) == _PARTS else ""
