@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
+import sys
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
-    from pathlib import Path
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -22,12 +24,13 @@ class ShellEnd:
 def run_in_shell(command: str, environment: Mapping[str, str], *, directory: Path) -> ShellEnd:
     """Run a shell command with this environment, and nothing else, in a directory; it reads nothing.
 
-    Raises OSError when there is no shell to run it.
+    It finds the programs that are installed beside our Python first, whether or not that was activated.  Raises OSError when there is no shell to run it.
     """
+    beside = str(Path(sys.executable).parent)
     done = subprocess.run(  # noqa: S602 - the user wrote this command line themselves
         command,
         shell=True,
-        env=dict(environment),
+        env={**environment, "PATH": os.pathsep.join((beside, environment.get("PATH", os.defpath)))},
         cwd=directory,
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
