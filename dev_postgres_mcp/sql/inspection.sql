@@ -102,7 +102,7 @@ SELECT r.name, 'column', quote_ident(a.attname),
                      CASE a.attgenerated WHEN 's' THEN 'STORED' ELSE 'VIRTUAL' END
            END,
            CASE WHEN a.attstattarget >= 0 THEN 'STATISTICS ' || a.attstattarget END,
-           -- pg_attver: how minors from November 2026 on tell versions of a column's type apart; pg_dump leaves it out, too.
+           -- pg_attver: how minors from November 2026 on tell versions of a column's type apart, and what pg_dump leaves out, too.
            'SET (' || (SELECT string_agg(option, ', ') FROM unnest(a.attoptions) AS option
                         WHERE option NOT LIKE 'pg\_attver=%') || ')')
   FROM relation r

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 import subprocess
+import tempfile
 import time
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
@@ -69,14 +70,19 @@ def check_short_leases(realm: Realm, count: int) -> None:
     """Make many short-lived instances in one process, kill it, and see them end without anybody's help."""
     neighbours = settle(realm, 1)
     crowd = ("-m", "tests.faults.victims", str(count), "")
-    with start(realm.engine, 0, *crowd, stdout=subprocess.PIPE) as process:
+    with (
+        tempfile.TemporaryFile("w+") as complaints,
+        start(realm.engine, 0, *crowd, stdout=subprocess.PIPE, stderr=complaints) as process,
+    ):
         begun = time.monotonic()
         assert process.stdout is not None
         lines = [process.stdout.readline().strip() for _ in range(count)]
         process.kill()
+        complaints.seek(0)
+        complaint = complaints.read()
     killed = time.monotonic()
     made = {line for line in lines if line and not line.startswith("failed")}
-    assert "" not in lines, lines
+    assert "" not in lines, complaint
     assert len(made) > count / 2, lines
     realm.wait_for_ends(*neighbours, seconds=ENDS)
     print(

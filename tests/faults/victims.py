@@ -6,6 +6,7 @@ As a program it is the test process: it creates instances on a few threads, and 
 from __future__ import annotations
 
 import json
+import os
 import random
 import subprocess
 import sys
@@ -13,7 +14,7 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import IO, TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -124,7 +125,11 @@ def _test(chance: random.Random, source: str, snapshot: str) -> Begin:
 
 
 def start(
-    engine: SecondEngine, seed: int, *arguments: str, stdout: int = subprocess.DEVNULL
+    engine: SecondEngine,
+    seed: int,
+    *arguments: str,
+    stdout: int = subprocess.DEVNULL,
+    stderr: int | IO[str] = subprocess.DEVNULL,
 ) -> subprocess.Popen[str]:
     """Start a Python beside the engine, whose instances are the victim's."""
     environment = engine.environment(**SHORT, **ROOMY, session=f"victim-{seed}")
@@ -132,7 +137,7 @@ def start(
         engine.enter(sys.executable, *arguments),
         stdin=subprocess.PIPE,
         stdout=stdout,
-        stderr=subprocess.DEVNULL,
+        stderr=stderr,
         text=True,
         env=environment,
     )
@@ -165,8 +170,7 @@ def _create_many(count: int, snapshot: str) -> None:
 
     def say(line: str) -> None:
         """Write a line in one piece, which `print` on several threads does not."""
-        sys.stdout.write(f"{line}\n")
-        sys.stdout.flush()
+        os.write(sys.stdout.fileno(), f"{line}\n".encode())
 
     def create(number: int) -> None:
         try:
