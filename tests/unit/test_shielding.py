@@ -14,13 +14,11 @@ from dev_postgres_mcp.settings import hide_from_libpq
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="looks with the C library of a POSIX system")
-
 
 @pytest.fixture
 def seen_by_c() -> Callable[[str], str | None]:
     """What C code such as libpq reads of the environment."""
-    getenv = ctypes.CDLL(None).getenv
+    getenv = ctypes.CDLL("ucrtbase" if sys.platform == "win32" else None).getenv
     getenv.restype, getenv.argtypes = ctypes.c_char_p, [ctypes.c_char_p]
 
     def look(name: str) -> str | None:
