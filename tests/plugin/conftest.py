@@ -49,6 +49,7 @@ def load_little(environment: pytest.MonkeyPatch) -> None:
     """Have pytest load ours and pytest-xdist, and no other plugin that is installed."""
     environment.setenv("PYTEST_DISABLE_PLUGIN_AUTOLOAD", "1")
     environment.setenv("PYTEST_PLUGINS", PLUGINS)
+    environment.delenv("PYTHONDONTWRITEBYTECODE", raising=False)  # else each process compiles all of us again
 
 
 @pytest.fixture

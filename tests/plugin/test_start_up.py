@@ -7,6 +7,8 @@ import subprocess
 import sys
 from typing import TYPE_CHECKING
 
+from tests.plugin.conftest import load_little
+
 if TYPE_CHECKING:
     import pytest
 
@@ -38,9 +40,11 @@ def test_importing_it_loads_four_small_modules_and_pytest() -> None:
     ]
 
 
-def test_a_suite_without_databases_never_loads_more(offline: pytest.Pytester) -> None:
+def test_a_suite_without_databases_never_loads_more(
+    offline: pytest.Pytester, clean: pytest.MonkeyPatch
+) -> None:
     offline.makepyfile(conftest=LOOK, test_it="def test_nothing(): pass")
-    for options in ((), ("-n", "2")):
+    for options in ((), ("-n", "1")):
         offline.runpytest_subprocess(*options, timeout=60).assert_outcomes(passed=1)
         loaded = set(json.loads((offline.path / "loaded.json").read_text()))
         assert {name for name in loaded if name.partition(".")[0] in HEAVY} == set()
@@ -50,3 +54,4 @@ def test_a_suite_without_databases_never_loads_more(offline: pytest.Pytester) ->
             f"{OURS}.pytest_plugin",
             *(f"{OURS}.pytest_plugin.{name}" for name in ("fixtures", "keeping", "options", "running")),
         }
+        load_little(clean)  # the first time pytest finds it by its entry point

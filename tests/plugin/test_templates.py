@@ -137,7 +137,7 @@ def test_a_build_that_was_killed_is_repaired_by_the_next_run(suite: Suite) -> No
     run.communicate()
     assert [name for name in databases_of(suite) if name.startswith(BUILDING_PREFIX)] != []
     (suite.pytester.path / "go").touch()
-    suite.run("-n", "2", *options, passed=8)
+    suite.run(*options, passed=8)
     names = databases_of(suite)
     assert [name for name in names if name.startswith(BUILDING_PREFIX)] == []
     assert len([name for name in names if name.startswith(TEMPLATE_PREFIX)]) == 1
@@ -154,7 +154,7 @@ def test_two_checkouts_at_once_build_a_template_once_and_have_a_server_each(suit
             f"{name}/pytest__ini": f"[pytest]\npostgres_template = {COMMAND}\npostgres_template_input = schema.sql",
         }
         suite.write("", **files)
-    runs = [suite.start("-n", "2", directory=suite.pytester.path / name) for name in ("one", "two")]
+    runs = [suite.start(directory=suite.pytester.path / name) for name in ("one", "two")]
     said = [run.communicate()[0] for run in runs]
     assert [run.returncode for run in runs] == [0, 0], said
     assert len(suite.notes("built")) == 1
