@@ -76,24 +76,31 @@ def pytest_configure_node(node: _Node) -> None:
 
 
 def pytest_unconfigure(config: pytest.Config) -> None:
-    """Drop the server of the run when all its processes have ended, unless something on it was kept."""
+    """End what this run has on the engine when all its processes have ended."""
     run = config.stash.get(RUN, None)
     if run is None or not run.controlling or not run.sign.exists():
         return
     run.sign.unlink(missing_ok=True)
-    if OUTLIVED in config.stash or run.choices.reuse:
-        return
-    from dev_postgres_mcp.errors import DevPostgresError
+    from dev_postgres_mcp.errors import DevPostgresError, EngineUnavailable
 
     try:
-        app = build_app(run)
-        app.servers.drop(run.name)
-        app.close()
+        _end(run, outlived=OUTLIVED in config.stash)
+    except EngineUnavailable:
+        return  # each test that wanted a database has said so
     except DevPostgresError as exc:
         if reporter := config.pluginmanager.get_plugin("terminalreporter"):
             reporter.write_line(
                 f"postgres: the server of this run ends by its lease: {exc.message}", yellow=True
             )
+
+
+def _end(run: Run, *, outlived: bool) -> None:
+    """Drop the server of the run, unless something on it was kept; then sweep if that is due."""
+    app = build_app(run)
+    if not (outlived or run.choices.reuse):
+        app.servers.drop(run.name)
+    app.sweep_if_due()
+    app.close()
 
 
 def build_app(run: Run) -> App:

@@ -68,6 +68,7 @@ def test_what_shows_only_at_work_is_the_error_of_the_fixture_in_a_few_lines(
     assert "postgres: " in said
     assert "hint: " in said
     assert "dev_postgres_mcp/" not in said, "no traceback of ours"
+    assert "ends by its lease" not in said, "there was never a server"
     assert reason in said or options
 
 
