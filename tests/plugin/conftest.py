@@ -21,8 +21,9 @@ INHERITED = ("DEV_POSTGRES_MCP_", "DOCKER_", "PG", "XDG_", "CI", "PYTEST_XDIST_"
 
 
 @pytest.fixture
-def clean(monkeypatch: pytest.MonkeyPatch) -> pytest.MonkeyPatch:
+def clean(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> pytest.MonkeyPatch:
     """An environment that says nothing about us, Docker, PostgreSQL and CI."""
+    monkeypatch.setenv("TMPDIR", str(tmp_path))  # where a run that is killed leaves an empty file
     for variable in list(os.environ):
         if variable.upper().startswith(INHERITED):
             monkeypatch.delenv(variable)
