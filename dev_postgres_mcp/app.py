@@ -18,10 +18,11 @@ from dev_postgres_mcp.instances.observation import Observer
 from dev_postgres_mcp.instances.quota import Quota
 from dev_postgres_mcp.model import Limits, Owner, Secret
 from dev_postgres_mcp.runtimes.docker import DockerEnvironment, DockerOptions, DockerRuntime
-from dev_postgres_mcp.settings import read_surroundings
+from dev_postgres_mcp.settings import child_environment, hide_from_libpq, read_surroundings
 from dev_postgres_mcp.sql.on_demand import SqlOnDemand
 
 if TYPE_CHECKING:
+    from dev_postgres_mcp.databases.servers import Servers
     from dev_postgres_mcp.instances.diagnosis import Finding
     from dev_postgres_mcp.instances.images import PreparedImages
     from dev_postgres_mcp.instances.pool import Keeper, WarmPool
@@ -53,6 +54,7 @@ class App:
     settings: Settings
     script_sql: ScriptSql | None = None
     swept_file: Path | None = None
+    locks: Path = Path("dev-postgres-mcp-locks")
 
     @property
     def quota(self) -> Quota:
@@ -113,6 +115,35 @@ class App:
 
         return Trials(self.manager, self.snapshots, self.script_sql or PsycopgScriptSql())
 
+    @cached_property
+    def servers(self) -> Servers:
+        """The servers of test runs."""
+        from dev_postgres_mcp.children import run_in_shell
+        from dev_postgres_mcp.databases.building import Builder
+        from dev_postgres_mcp.databases.servers import Servers, World
+        from dev_postgres_mcp.databases.stock import Stock
+        from dev_postgres_mcp.sql.database_client import PsycopgDatabaseSql
+        from dev_postgres_mcp.sql.script_client import PsycopgScriptSql
+
+        builder = Builder(
+            self.script_sql or PsycopgScriptSql(),
+            lambda command, variables, directory: run_in_shell(
+                command, child_environment(variables), directory=directory
+            ),
+        )
+        return Servers(
+            World(
+                manager=self.manager,
+                creator=self.creator,
+                stock=Stock(self.snapshots),
+                builder=builder,
+                sql=self.sql,
+                databases=PsycopgDatabaseSql(hide_from_libpq),
+                locks=self.locks,
+                shield=hide_from_libpq,
+            )
+        )
+
     def diagnose(self) -> tuple[Finding, ...]:
         """Look at what a create with the defaults would meet."""
         from dev_postgres_mcp.instances.diagnosis import diagnose
@@ -157,9 +188,9 @@ def build_app(settings: Settings, *, session: str, program: str) -> App:
         process=f"{surroundings.host}:{surroundings.pid} {program}",
     )
     app = assemble_app(settings, runtime=runtime, sql=SqlOnDemand(), owner=owner)
-    return replace(
-        app, swept_file=surroundings.state_directory / _swept_name(runtime, settings, surroundings)
-    )
+    state = surroundings.state_directory
+    swept_file = state / _swept_name(runtime, settings, surroundings)
+    return replace(app, swept_file=swept_file, locks=state / "locks")
 
 
 def choose_runtime(settings: Settings, surroundings: Surroundings) -> Runtime:

@@ -27,6 +27,8 @@
     |- ServerNotReady             the server exited, or never accepted a login
     |  `- InitFailed              an init script or extension failed
     |- LoginFailed                one login did not work
+    |- DatabaseFailed             a database could not be made, cloned or dropped
+    |  `- TemplateFailed          a template could not be built; says at which of its inputs
     |- DeadlineExceeded           a verb took longer than it may
     `- Cancelled                  the caller went away; what was begun is undone
 
@@ -244,6 +246,18 @@ class LoginFailed(DevPostgresError):
 
     code = "login_failed"
     retryable = True
+
+
+class DatabaseFailed(DevPostgresError):
+    """A database could not be made, cloned or dropped."""
+
+    code = "database_failed"
+
+
+class TemplateFailed(DatabaseFailed):
+    """A template could not be built; nothing of it is used."""
+
+    code = "template_failed"
 
 
 class DeadlineExceeded(DevPostgresError):

@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 
     from dev_postgres_mcp.app import App
 
+pytest_plugins = ["pytester"]
+
 OURS = ("DEV_POSTGRES_MCP_", "DOCKER_")
 LOCAL_IMAGES = ("postgres:14", "postgres:15", "postgres:16", "postgres:17", "postgres:18")
 

@@ -2,6 +2,7 @@
 
 from dev_postgres_mcp.settings.loading import Loaded, load_settings
 from dev_postgres_mcp.settings.schema import Settings
+from dev_postgres_mcp.settings.shielding import hide_from_libpq
 from dev_postgres_mcp.settings.surroundings import (
     Surroundings,
     child_environment,
@@ -14,6 +15,7 @@ __all__ = [
     "Settings",
     "Surroundings",
     "child_environment",
+    "hide_from_libpq",
     "ignore_libpq_environment",
     "load_settings",
     "read_surroundings",

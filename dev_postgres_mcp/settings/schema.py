@@ -90,6 +90,9 @@ class Settings(BaseModel):
         None, description="Time without a client after which an instance of the shell ends."
     )
     mcp_idle_timeout: Duration = Field(7_200.0, description="The same for instances made over MCP.")
+    pytest_idle_timeout: Duration = Field(
+        300.0, description="The same for instances of a test run, once nothing of the run is alive."
+    )
     max_lifetime: Duration = Field(
         7 * 86_400.0, description="Longest life of an instance, however often it is extended."
     )

@@ -31,6 +31,7 @@ class Surroundings:
     runtime_dir: Path | None
     state_directory: Path
     server_directory: Path
+    ci: bool = False
     docker: Mapping[str, str] = field(default_factory=dict)
 
 
@@ -47,6 +48,7 @@ def read_surroundings() -> Surroundings:
         runtime_dir=Path(runtime_dir) if runtime_dir else _default_runtime_dir(),
         state_directory=user_state_path(_APP),
         server_directory=_server_directory(),
+        ci=os.environ.get("CI", "").lower() not in {"", "0", "false", "no"},
         docker={key: value for key, value in os.environ.items() if key.startswith("DOCKER_") and value},
     )
 

@@ -1,7 +1,8 @@
 """How this program connects to a server: every login is made here, and said in full.
 
 Every libpq option that the user's own `PG*` environment could set is given here, so that it cannot reach in;
-what has no option (PGSERVICE, PGTZ, ...) the program takes out of its environment when it starts.
+what has no option (PGSERVICE, PGTZ, ...) the program takes out of its environment when it starts, and a library
+hides from libpq while it logs in.
 """
 
 from __future__ import annotations
@@ -10,10 +11,12 @@ import os
 import socket
 import threading
 from contextlib import contextmanager, suppress
+from functools import cache
 from typing import TYPE_CHECKING, Any
 
 import psycopg
 from psycopg.conninfo import make_conninfo
+from psycopg.pq import Conninfo as LibpqOptions
 
 from dev_postgres_mcp.errors import LoginFailed
 
@@ -22,6 +25,7 @@ if TYPE_CHECKING:
 
     from dev_postgres_mcp.model import Conninfo
 
+APPLICATION = "dev-postgres-mcp"
 CONNECT_TIMEOUT = 2
 """Seconds; libpq's own minimum.  A server that is up answers in milliseconds."""
 PINNED_OPTIONS: Mapping[str, str] = {
@@ -63,7 +67,7 @@ def connect(conninfo: Conninfo, *, patience: float = ANSWER_TIMEOUT) -> Iterator
         raise LoginFailed(first_line(exc)) from exc
 
 
-def render_conninfo(conninfo: Conninfo) -> str:
+def render_conninfo(conninfo: Conninfo, *, application: str = APPLICATION) -> str:
     """Return what goes to libpq: nothing that the environment could say is left out."""
     return make_conninfo(
         host=conninfo.endpoint.host,
@@ -72,9 +76,16 @@ def render_conninfo(conninfo: Conninfo) -> str:
         user=conninfo.username,
         password=conninfo.password.reveal(),
         connect_timeout=CONNECT_TIMEOUT,
-        application_name="dev-postgres-mcp",
-        **PINNED_OPTIONS,
+        application_name=application,
+        **_pinned_options(),
     )
+
+
+@cache
+def _pinned_options() -> Mapping[str, str]:
+    """Return what this libpq knows of them: psycopg may stand on one of the system's, older than its wheel's."""
+    known = {option.keyword.decode() for option in LibpqOptions.get_defaults()}
+    return {name: value for name, value in PINNED_OPTIONS.items() if name in known}
 
 
 def cut(connection: psycopg.Connection[Any]) -> None:

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from tests.acceptance.program import Program
 
 ROOT = Path(__file__).parents[2]
-DOCUMENTS = ("README.md", "docs/quickstart.md", "llms.txt", "CLAUDE.md")
+DOCUMENTS = ("README.md", "docs/pytest.md", "docs/quickstart.md", "llms.txt", "CLAUDE.md")
 CONTRACT: dict[str, Any] = json.loads((ROOT / "docs/contracts/tools.json").read_text(encoding="utf-8"))
 
 
@@ -152,7 +152,7 @@ def test_the_readmes_settings_have_the_defaults_that_the_program_has(offline: Pr
     assert shown == effective
 
 
-@pytest.mark.parametrize("document", ["README.md", "docs/quickstart.md"])
+@pytest.mark.parametrize("document", ["README.md", "docs/pytest.md", "docs/quickstart.md"])
 def test_every_link_to_a_file_leads_somewhere(document: str) -> None:
     for link in re.findall(r"\]\((?!https?:|#|mailto:)([^)#]+)", read(document)):
         assert ((ROOT / document).parent / link).exists(), f"{document}: {link}"

@@ -39,6 +39,8 @@ CODES = {
     "ServerNotReady": "server_not_ready",
     "InitFailed": "init_failed",
     "LoginFailed": "login_failed",
+    "DatabaseFailed": "database_failed",
+    "TemplateFailed": "template_failed",
     "DeadlineExceeded": "deadline_exceeded",
     "Cancelled": "cancelled",
 }
