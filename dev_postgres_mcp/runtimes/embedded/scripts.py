@@ -7,8 +7,6 @@ of its own only.  Standard library only: the supervisor runs this without our de
 from __future__ import annotations
 
 import os
-import shlex
-import tempfile
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
@@ -28,6 +26,8 @@ _OPEN_DOOR = "local all all trust\n"
 @contextmanager
 def private_sockets(plan: Plan, identity: Identity, directory: str) -> Iterator[dict[str, str]]:
     """Yield the settings of a server that only listens where nobody else can reach it, without a password."""
+    import tempfile  # only here: it takes as long to load as all the rest
+
     sockets = tempfile.mkdtemp(prefix="dpm-")
     write_whole(f"{directory}/{SOCKETS}", sockets.encode())
     rules = f"{sockets}/pg_hba.conf"
@@ -87,6 +87,8 @@ def script_variables(plan: Plan, sockets: str) -> dict[str, str]:
 
 def _command(path: str, psql: str) -> str | None:
     """Return the shell command that runs a file, None for what is no script."""
+    import shlex  # as above
+
     quoted, run = shlex.quote(path), f"{shlex.quote(psql)} -X -v ON_ERROR_STOP=1 --no-password"
     stem, ending = os.path.splitext(path)
     if ending == ".sh":
