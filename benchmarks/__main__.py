@@ -12,7 +12,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from benchmarks import first_query, idle, listing, parallel, snapshots, startup
+from benchmarks import embedded, first_query, fresh_database, idle, listing, parallel, snapshots, startup
 from benchmarks.ground import Ground
 from benchmarks.measuring import Plan
 from benchmarks.report import render_markdown, render_text, write_block
@@ -29,6 +29,8 @@ SUBJECTS: dict[str, Callable[[Ground, Plan], list[Row]]] = {
     "snapshots": snapshots.measure,
     "idle": idle.measure,
     "startup": startup.measure,
+    "embedded": embedded.measure,
+    "fresh-database": fresh_database.measure,
 }
 DOCUMENT = Path(__file__).parents[1] / "docs/performance.md"
 

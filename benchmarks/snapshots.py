@@ -16,6 +16,8 @@ from dev_postgres_mcp.model import BranchSpec, Secret
 from dev_postgres_mcp.parsing import new_password
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from benchmarks.ground import Ground
     from benchmarks.measuring import Plan, Sample
     from dev_postgres_mcp.app import App
@@ -34,6 +36,11 @@ def measure(ground: Ground, plan: Plan) -> list[Row]:
     app = ground.open(ground.client())
     app.images.prepare(build_spec(app.defaults).image)
     sizes = {"40 MB": 40, "100 MB": 100} if plan.quick else {"40 MB": 40, "1 GB": 1024}
+    return travel(app, sizes, plan, "snapshots, by the size of all databases")
+
+
+def travel(app: App, sizes: Mapping[str, int], plan: Plan, subject: str) -> list[Row]:
+    """Take, branch and restore clusters of so many megabytes on any runtime."""
     taken = take_turns(
         {size: partial(_travel, app, megabytes * MEGABYTE) for size, megabytes in sizes.items()},
         plan.choose_rounds(ROUNDS),
@@ -44,7 +51,7 @@ def measure(ground: Ground, plan: Plan) -> list[Row]:
         small: Row | None = None
         for size in sizes:
             row = Row(
-                subject="snapshots, by the size of all databases",
+                subject=subject,
                 what=f"{measured}, {size}",
                 short=size,
                 values=taken[size][measured],
