@@ -17,7 +17,7 @@ from dev_postgres_mcp.runtimes.embedded.storage import Storage
 from tests.embedded.conftest import begin
 from tests.helpers.acts import branch, conninfo_of, create, freeze
 from tests.helpers.embedded import EmbeddedStage
-from tests.helpers.stages import build_app
+from tests.helpers.stages import build_app, wait_until
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -145,7 +145,8 @@ def mounted(directory: Path, kind: str, megabytes: int) -> Iterator[EmbeddedStag
         yield stage
     finally:
         stage.close()
-        subprocess.run(["umount", str(point)], check=True)
+        # A supervisor that has put everything away may take a moment to be gone itself.
+        wait_until(lambda: subprocess.run(["umount", str(point)], check=False).returncode == 0)
 
 
 def used(directory: Path) -> int:

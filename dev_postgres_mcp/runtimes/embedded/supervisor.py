@@ -73,12 +73,13 @@ class Ending(Exception):
 class Supervisor:
     """One instance from its birth to its end.  Single-threaded."""
 
-    def __init__(self, directory: str, plan: Plan, log: int) -> None:
-        """Look after the instance whose files lie in `directory`."""
+    def __init__(self, directory: str, plan: Plan, log: int, lock: int) -> None:
+        """Look after the instance whose files lie in `directory`, and whose lock is held by `lock`."""
         self._directory = directory
         self._plan = plan
         self._server = Server(plan, directory, log)
         self._log = log
+        self._lock = lock
         self._owned = True
         self._lease = (plan.birth_end, 0.0)
         self._last_used = clients.now()
@@ -297,18 +298,20 @@ class Builder(Supervisor):
     """Makes a cluster that is started by somebody else, or only copied from."""
 
     def run(self) -> None:
-        """Build; says DONE when the cluster is whole, and ends with its owner."""
+        """Build, and say how that went as the last thing: from then on the directory is somebody else's."""
+        word = ENDED
         try:
             self._make_cluster()
-            self._tell(DONE)
+            word = DONE
         except (Failed, OSError, copying.TablespaceFound) as exc:
             self._say(f"FATAL:  the cluster could not be made: {exc}")
-            self._tell(ENDED)
         except Ending:
-            self._tell(ENDED)
+            self._say("the making of the cluster was broken off")
         finally:
             self._stop()
             os.unlink(self._path(SUPERVISOR))
+            os.close(self._lock)
+        self._tell(word)
 
 
 def main(directory: str) -> None:
@@ -323,12 +326,13 @@ def main(directory: str) -> None:
             os.path.join(directory, LOG), os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600
         )
         os.dup2(log, 2)
-        if not hold_lock(os.path.join(directory, LOCK)):
+        lock = hold_lock(os.path.join(directory, LOCK))
+        if not lock:
             os._exit(0)
         note = f"{os.getpid()} {processes.started_at(os.getpid())}\n"
         write_whole(os.path.join(directory, SUPERVISOR), note.encode())
         building = plan.build and not os.path.exists(os.path.join(directory, WHOLE))
-        (Builder if building else Supervisor)(directory, plan, log).run()
+        (Builder if building else Supervisor)(directory, plan, log, lock).run()
     os._exit(0)
 
 
