@@ -40,6 +40,17 @@ def make_cgroups(name: str, *, memory: int, cpus: float, root: str = ROOT) -> li
     return made
 
 
+def cgroup_name(container_id: str) -> str:
+    """Return what the groups of an instance are called."""
+    return container_id[:24]
+
+
+def find_cgroups(name: str, root: str = ROOT) -> list[str]:
+    """Return the groups of that name that are there."""
+    places = (f"{root}/{_PARENT}", f"{root}/memory/{_PARENT}", f"{root}/cpu/{_PARENT}")
+    return [f"{place}/{name}" for place in places if os.path.isdir(f"{place}/{name}")]
+
+
 def remove_cgroups(cgroups: list[str]) -> None:
     """Remove the groups as soon as their last process is gone; the common parent goes with the last of them."""
     for cgroup in cgroups:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import errno
 import os
 import threading
+from contextlib import suppress
 from typing import NamedTuple
 
 if os.name == "posix":
@@ -18,6 +19,7 @@ _FICLONE = 0x40049409
 _CANNOT_CLONE = {errno.EOPNOTSUPP, errno.EXDEV, errno.EINVAL, errno.ENOTTY, errno.ENOSYS, errno.EPERM}
 _CANNOT_COPY_INSIDE = {errno.EXDEV, errno.EINVAL, errno.ENOSYS, errno.EOPNOTSUPP}
 _CHUNK = 1 << 20
+_REMOVE_TRIES = 5
 _NOT_COPIED = ("postmaster.pid", "postmaster.opts")
 """Of the server that ran there; one that finds them takes itself for running."""
 _EMPTIED = (
@@ -63,26 +65,28 @@ def copy_cluster(source: str, target: str) -> None:
 
 
 def remove_tree(path: str) -> None:
-    """Remove a directory with all in it; what is gone already is no error."""
-    try:
-        entries = list(os.scandir(path))
-    except FileNotFoundError:
-        return
-    except NotADirectoryError:
-        os.unlink(path)
-        return
-    for entry in entries:
-        if entry.is_dir(follow_symlinks=False):
-            remove_tree(entry.path)
+    """Remove a directory with all in it, also what is put into it meanwhile; what is gone already is no error."""
+    for tries_left in reversed(range(_REMOVE_TRIES)):
+        try:
+            _remove(path)
+        except FileNotFoundError:
+            return
+        except OSError as exc:
+            if exc.errno != errno.ENOTEMPTY or not tries_left:
+                raise
         else:
-            try:
-                os.unlink(entry.path)
-            except FileNotFoundError:
-                continue
-    try:
-        os.rmdir(path)
-    except FileNotFoundError:
-        return
+            return
+
+
+def _remove(path: str) -> None:
+    with os.scandir(path) as entries:
+        for entry in entries:
+            if entry.is_dir(follow_symlinks=False):
+                remove_tree(entry.path)
+            else:
+                with suppress(FileNotFoundError):
+                    os.unlink(entry.path)
+    os.rmdir(path)
 
 
 def size_of(path: str) -> int:

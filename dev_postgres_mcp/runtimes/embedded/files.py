@@ -77,6 +77,14 @@ def read_plan(directory: str) -> Plan:
     return Plan(**read_json(os.path.join(directory, PLAN))["plan"])
 
 
+def find_plan(directory: str) -> Plan | None:
+    """Return the same; None when there is none, or none that can be read."""
+    try:
+        return read_plan(directory)
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+
+
 def read_json(path: str) -> dict[str, Any]:
     """Return what lies in a file; raises OSError and ValueError."""
     found = json.loads(read_bytes(path))

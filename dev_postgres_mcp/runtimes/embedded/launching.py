@@ -22,8 +22,9 @@ from dev_postgres_mcp.errors import DiskFull, EngineFailed, PortConflict
 from dev_postgres_mcp.model import Evidence
 from dev_postgres_mcp.runtimes.base import NO_LEASE, Role, State
 from dev_postgres_mcp.runtimes.embedded import processes
-from dev_postgres_mcp.runtimes.embedded.cgroups import make_cgroups
+from dev_postgres_mcp.runtimes.embedded.cgroups import cgroup_name, make_cgroups
 from dev_postgres_mcp.runtimes.embedded.container import Birth, render_plan, role_file
+from dev_postgres_mcp.runtimes.embedded.failures import translating
 from dev_postgres_mcp.runtimes.embedded.files import (
     INIT,
     LOCK,
@@ -33,13 +34,13 @@ from dev_postgres_mcp.runtimes.embedded.files import (
     STATE,
     SUPERVISOR,
     Plan,
+    find_plan,
     is_held,
-    read_plan,
     read_process,
     read_text,
     write_whole,
 )
-from dev_postgres_mcp.runtimes.embedded.leftovers import put_away
+from dev_postgres_mcp.runtimes.embedded.leftovers import UNFINISHED, put_away
 from dev_postgres_mcp.runtimes.records import state_to_json
 from dev_postgres_mcp.runtimes.throwaway import throwaway_settings
 
@@ -99,40 +100,37 @@ class Launcher:
         """Write an instance's directory, and return it; from then on it is listed."""
         container_id, now = secrets.token_hex(32), datetime.now(UTC)
         final = self._ground.instances / container_id
-        cgroups = make_cgroups(container_id[:24], memory=launch.limits.memory, cpus=launch.limits.cpus)
         ready_by = now + timedelta(seconds=launch.patience)
-        plan = Plan(
-            programs=str(source.provider.bin_directory),
-            major=int(source.provider.major),
-            environment=dict(source.provider.environment),
-            data=str(self._ground.place_cluster(final)),
-            source=str(source.data or ""),
-            username=launch.bootstrap.username,
-            database=launch.bootstrap.database,
-            new=source.kind is None and launch.bootstrap.database != "postgres",
-            port=port,
-            settings=_server_settings(launch),
-            cgroups=cgroups,
-            memory=launch.limits.memory,
-            birth_end=ready_by.timestamp(),
-            hard_end=launch.hard_end.timestamp() if launch.hard_end else 0.0,
-            build=build,
-        )
-        birth = Birth(
-            container_id=container_id,
-            port=port,
-            created_at=now,
-            ready_by=ready_by,
-            image_kind=source.kind,
-            note="" if cgroups else _UNBOUNDED,
-        )
-        with _laying_out(final, plan) as directory:
-            write_whole(str(directory / PLAN), render_plan(launch, birth, plan))
-            write_whole(str(directory / STATE), _first_state(launch))
-            if launch.spare_until is not None:
-                write_whole(str(directory / SPARE), f"{ceil(launch.spare_until.timestamp())}\n".encode())
-            write_whole(str(directory / role_file(launch.role)), b"")
-            copy_init(launch.init, directory)
+        with translating("laying out an instance"), _laying_out(final) as directory:
+            cgroups = make_cgroups(
+                cgroup_name(container_id), memory=launch.limits.memory, cpus=launch.limits.cpus
+            )
+            plan = Plan(
+                programs=str(source.provider.bin_directory),
+                major=int(source.provider.major),
+                environment=dict(source.provider.environment),
+                data=str(self._ground.place_cluster(final)),
+                source=str(source.data or ""),
+                username=launch.bootstrap.username,
+                database=launch.bootstrap.database,
+                new=source.kind is None and launch.bootstrap.database != "postgres",
+                port=port,
+                settings=_server_settings(launch),
+                cgroups=cgroups,
+                memory=launch.limits.memory,
+                birth_end=ready_by.timestamp(),
+                hard_end=launch.hard_end.timestamp() if launch.hard_end else 0.0,
+                build=build,
+            )
+            birth = Birth(
+                container_id=container_id,
+                port=port,
+                created_at=now,
+                ready_by=ready_by,
+                image_kind=source.kind,
+                note="" if cgroups else _UNBOUNDED,
+            )
+            _write_directory(directory, launch, birth, plan)
         return final
 
     def supervise(self, directory: Path, *, deadline: Deadline) -> bytes:
@@ -156,8 +154,12 @@ class Launcher:
 
     def build(self, directory: Path, *, deadline: Deadline) -> None:
         """Have the cluster of a directory made, and no server started; raises EngineFailed with what was logged."""
-        with _supervisor(self._interpreter, directory) as (_, answering):
-            word = _listen(answering, deadline)
+        try:
+            with _supervisor(self._interpreter, directory) as (_, answering):
+                word = _listen(answering, deadline)
+        except BaseException:
+            self._end_supervisor(directory, deadline.undoing(), signal.SIGQUIT)
+            raise
         if word != _DONE:
             _raise_if_full(read_text(str(directory / LOG)))
             raise EngineFailed(
@@ -187,11 +189,12 @@ class Launcher:
             first = False
         except FileNotFoundError:
             return False
-        plan = read_plan(str(directory)) if first or directory.exists() else None
+        plan = find_plan(str(directory))
         waiting = (deadline or Deadline(_REMOVE_SECONDS)).part(_REMOVE_SECONDS)
-        self._end_supervisor(directory, waiting)
-        if plan is not None and directory.exists():
-            put_away(str(directory), plan)
+        self._end_supervisor(directory, waiting, signal.SIGQUIT)
+        if directory.exists():
+            with translating(f"removing {directory}"):
+                put_away(str(directory), plan)
         return first
 
     def stop(self, directory: Path, *, deadline: Deadline) -> None:
@@ -204,9 +207,7 @@ class Launcher:
         if process := read_process(str(directory / SUPERVISOR)):
             processes.send(*process, signal.SIGUSR1)
 
-    def _end_supervisor(
-        self, directory: Path, deadline: Deadline, number: signal.Signals = signal.SIGQUIT
-    ) -> None:
+    def _end_supervisor(self, directory: Path, deadline: Deadline, number: signal.Signals) -> None:
         """Return when it is gone: by itself, or killed when the time is over."""
         process = read_process(str(directory / SUPERVISOR))
         if process is None:
@@ -243,21 +244,25 @@ def _open_to_all(directory: Path) -> None:
 
 
 @contextmanager
-def _laying_out(final: Path, plan: Plan) -> Iterator[Path]:
-    """Yield a directory that takes its place when it is whole."""
-    aside = final.with_name(f".new-{final.name}")
+def _laying_out(final: Path) -> Iterator[Path]:
+    """Yield a directory that takes its place when it is whole; raises OSError."""
+    aside = final.with_name(f"{UNFINISHED}{final.name}")
     try:
         aside.mkdir(mode=0o711)
         yield aside
         aside.rename(final)
-    except BaseException as exc:
-        put_away(str(aside), plan)
-        if isinstance(exc, OSError):
-            raise EngineFailed(
-                f"{final} could not be written: {exc.strerror or exc}",
-                hint="make room, or fix its permissions",
-            ) from exc
+    except BaseException:
+        put_away(str(aside), find_plan(str(aside)))
         raise
+
+
+def _write_directory(directory: Path, launch: Launch, birth: Birth, plan: Plan) -> None:
+    write_whole(str(directory / PLAN), render_plan(launch, birth, plan))
+    write_whole(str(directory / STATE), _first_state(launch))
+    if launch.spare_until is not None:
+        write_whole(str(directory / SPARE), f"{ceil(launch.spare_until.timestamp())}\n".encode())
+    write_whole(str(directory / role_file(launch.role)), b"")
+    copy_init(launch.init, directory)
 
 
 def _first_state(launch: Launch) -> bytes:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 from contextlib import suppress
 from dataclasses import replace
 from typing import TYPE_CHECKING
@@ -11,7 +10,7 @@ from dev_postgres_mcp.deadline import Deadline
 from dev_postgres_mcp.errors import EngineFailed, InstanceNotFound
 from dev_postgres_mcp.runtimes.base import Role
 from dev_postgres_mcp.runtimes.embedded.container import role_file
-from dev_postgres_mcp.runtimes.embedded.files import LOCK, STATE, WHOLE, is_held
+from dev_postgres_mcp.runtimes.embedded.files import LOCK, STATE, WHOLE, is_held, read_bytes, write_whole
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -49,7 +48,7 @@ class Restorer:
         finishing = Deadline(FINISH_SECONDS)
         try:
             # With the lease of this moment: somebody may have moved it on since.
-            shutil.copyfile(directory / STATE, fresh / STATE)
+            write_whole(str(fresh / STATE), read_bytes(str(directory / STATE)))
         except FileNotFoundError as exc:
             self._launcher.remove(fresh)
             raise InstanceNotFound(f"{launch.record.id} was dropped while it was being restored") from exc

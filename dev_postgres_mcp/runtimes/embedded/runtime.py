@@ -6,7 +6,7 @@ import json
 import os
 import platform
 import shutil
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from functools import cached_property
 from math import ceil
@@ -35,6 +35,7 @@ from dev_postgres_mcp.runtimes.base import (
 )
 from dev_postgres_mcp.runtimes.embedded import cgroups, copying, processes
 from dev_postgres_mcp.runtimes.embedded.container import CONTRACT, read_container, read_end, role_file
+from dev_postgres_mcp.runtimes.embedded.failures import translating
 from dev_postgres_mcp.runtimes.embedded.files import (
     EXIT,
     SERVER,
@@ -49,6 +50,7 @@ from dev_postgres_mcp.runtimes.embedded.files import (
     write_whole,
 )
 from dev_postgres_mcp.runtimes.embedded.launching import ISOLATED, Launcher, Source, read_log
+from dev_postgres_mcp.runtimes.embedded.leftovers import put_abandoned_away
 from dev_postgres_mcp.runtimes.embedded.providers import (
     Provider,
     Search,
@@ -64,7 +66,7 @@ from dev_postgres_mcp.runtimes.ports import PortRange
 from dev_postgres_mcp.runtimes.records import parse_exit, render_lease, state_from_json, state_to_json
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Sequence
     from datetime import datetime
 
     from dev_postgres_mcp.deadline import Deadline
@@ -244,15 +246,12 @@ class EmbeddedRuntime:
     ) -> None:
         """Change the lease, and the record when one is given; whole and at once for every reader."""
         directory = self._writable(container, deadline)
-        try:
-            with locked(str(directory / STATE_LOCK)):
-                fields = read_json(str(directory / STATE))
-                if record is not None:
-                    fields = dict(state_to_json(State(record=record, lease=lease)))
-                fields["lease"] = render_lease(lease).decode()
-                write_whole(str(directory / STATE), json.dumps(fields).encode())
-        except FileNotFoundError as exc:
-            raise _gone(container.container_id) from exc
+        with self._writing(container), locked(str(directory / STATE_LOCK)):
+            fields = read_json(str(directory / STATE))
+            if record is not None:
+                fields = dict(state_to_json(State(record=record, lease=lease)))
+            fields["lease"] = render_lease(lease).decode()
+            write_whole(str(directory / STATE), json.dumps(fields).encode())
         self._launcher.wake(directory)
 
     def delivery(self, container: Container, lease: Lease, record: Record) -> None:
@@ -261,10 +260,8 @@ class EmbeddedRuntime:
     def renew(self, container: Container, until: datetime, *, deadline: Deadline) -> None:
         """Let a spare live until then; what has been claimed meanwhile is not touched by that."""
         directory = self._writable(container, deadline)
-        try:
+        with self._writing(container):
             write_whole(str(directory / SPARE), f"{ceil(until.timestamp())}\n".encode())
-        except FileNotFoundError as exc:
-            raise _gone(container.container_id) from exc
         self._launcher.wake(directory)
 
     def offer(self, container: Container, *, deadline: Deadline) -> Container:
@@ -301,12 +298,15 @@ class EmbeddedRuntime:
     ) -> Image:
         """Make the prepared image of a base image anew; a half-made one is never found.  Raises InitFailed."""
         provider = self._source(base).provider
-        return self._store.prepare(base, seed, init, provider, progress=progress, deadline=deadline)
+        self._prepare()
+        with translating(f"preparing {base.ref}"):
+            return self._store.prepare(base, seed, init, provider, progress=progress, deadline=deadline)
 
     def freeze(self, container: Container, freeze: Freeze, *, deadline: Deadline) -> StoredImage:
         """Keep the cluster of a running container as an image, while its server stands still."""
         directory = self._writable(container, deadline)
-        return self._store.freeze(container, directory, freeze, deadline=deadline)
+        with self._writing(container):
+            return self._store.freeze(container, directory, freeze, deadline=deadline)
 
     def restore(self, container: Container, launch: Launch, *, deadline: Deadline) -> Container:
         """Put what `launch` says in the place of a container: same id, same port."""
@@ -352,8 +352,12 @@ class EmbeddedRuntime:
     def remember(self, container: Container, state: State) -> None:
         """Nothing is remembered: a read is as quick."""
 
-    def forget_all_but(self, containers: Iterable[Container]) -> None:
-        """Nothing is remembered."""
+    def forget_all_but(self, containers: Iterable[Container]) -> None:  # noqa: ARG002 - nothing is remembered
+        """Put away what a dead process was laying out or removing."""
+        with translating("putting away what was left half-made"):
+            if self._ground.instances.is_dir():
+                put_abandoned_away(str(self._ground.instances))
+            self._store.finish_removals()
 
     def close(self) -> None:
         """Nothing is held."""
@@ -386,13 +390,8 @@ class EmbeddedRuntime:
             raise EngineUnsupported(
                 "the embedded runtime needs Linux or macOS", hint="use the docker runtime: `--runtime docker`"
             )
-        try:
+        with translating(f"making {self._ground.root}"):
             self._ground.prepare()
-        except OSError as exc:
-            raise EngineFailed(
-                f"{self._ground.root} cannot be written: {exc.strerror}",
-                hint="fix its permissions, or set XDG_STATE_HOME to a directory of your own",
-            ) from exc
 
     def _source(self, image: Image, username: str = "") -> Source:
         """Return what a cluster of this image is made from.
@@ -435,6 +434,17 @@ class EmbeddedRuntime:
         if not self._read(directory).running:
             raise EngineFailed(f"{container.name} does not run", hint="it may be paused or stopping")
         return directory
+
+    @contextmanager
+    def _writing(self, container: Container) -> Iterator[None]:
+        """Raise InstanceNotFound when it is gone meanwhile, and else what `translating` raises."""
+        try:
+            with translating(f"writing beside {container.name}"):
+                yield
+        except EngineFailed as exc:
+            if isinstance(exc.__cause__, FileNotFoundError):
+                raise _gone(container.container_id) from exc
+            raise
 
     def _take_role(self, container: Container, old: Role, new: Role) -> bool:
         directory = self._directory(container.container_id)

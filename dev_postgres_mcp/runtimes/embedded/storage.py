@@ -53,12 +53,17 @@ class Ground:
         """Return where the cluster of an instance is to lie: in memory when there is clear room, else beside it."""
         if self.storage is Storage.DISK or (self.storage is Storage.AUTO and not has_room(MEMORY)):
             return directory / "data"
-        # One for each user, and closed: nobody else may have made it.
         home = MEMORY / f"dev-postgres-mcp-{os.geteuid()}"
+        return home / directory.name if _is_ours(home) else directory / "data"
+
+
+def _is_ours(home: Path) -> bool:
+    """Make a directory for what we keep in memory; False when it cannot be, or when somebody else has made it."""
+    try:
         home.mkdir(mode=_MODE, exist_ok=True)
-        if home.is_symlink() or home.stat().st_uid != os.geteuid():
-            return directory / "data"
-        return home / directory.name
+        return not home.is_symlink() and home.stat().st_uid == os.geteuid()
+    except OSError:
+        return False
 
 
 def has_room(tmpfs: Path) -> bool:

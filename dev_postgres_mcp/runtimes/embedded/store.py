@@ -42,6 +42,8 @@ if TYPE_CHECKING:
 FORMAT = "1"
 """Changes when a cluster prepared by an older program would not do any more."""
 _IMAGE, _MAKER, _DATA = "image.json", "maker", "data"
+_GONE = ".gone-"
+"""Before the name of a directory that is being removed."""
 _POLL_SECONDS = 0.005
 
 
@@ -145,13 +147,18 @@ class ImageStore:
     def remove(self, image_id: str) -> bool:
         """Remove an image; False when it is gone."""
         directory = self._directory(image_id)
-        gone = directory.with_name(f".gone-{directory.name}")
+        gone = directory.with_name(f"{_GONE}{directory.name}")
         try:
             directory.rename(gone)
         except OSError:
             return False
         copying.remove_tree(str(gone))
         return True
+
+    def finish_removals(self) -> None:
+        """Go on with what somebody was removing when he died; raises OSError."""
+        for gone in self._ground.images.glob(f"{_GONE}*"):
+            copying.remove_tree(str(gone))
 
     def _build(
         self,

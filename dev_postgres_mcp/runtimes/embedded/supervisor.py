@@ -129,6 +129,7 @@ class Supervisor:
     def _make_cluster(self) -> None:
         plan = self._plan
         self._server.place_cluster()
+        self._sleep(0)  # whoever asked for it may be gone by now
         statements = []
         if plan.new:
             statements.append(f"CREATE DATABASE {_identifier(plan.database)}")
@@ -217,7 +218,11 @@ class Supervisor:
             target = read_text(self._path(name))
             os.unlink(self._path(name))
             answer = self._copy_standing_still(target)
-            write_whole(self._path(FROZEN + name.removeprefix(FREEZE)), answer.encode())
+            # The disk may be full by that; an answer that cannot be written is waited for in vain, and no more.
+            with suppress(OSError):
+                if answer:
+                    copying.remove_tree(target)
+                write_whole(self._path(FROZEN + name.removeprefix(FREEZE)), answer.encode())
 
     def _copy_standing_still(self, target: str) -> str:
         """Return what went wrong, nothing when the copy is whole."""
@@ -274,7 +279,10 @@ class Supervisor:
     def _note_exit(self, code: int) -> None:
         self._ended = True
         kills = cgroups.count_oom_kills(self._plan.cgroups)
-        write_whole(self._path(EXIT), f"{code} {int(time.time())} {kills}\n".encode())
+        try:
+            write_whole(self._path(EXIT), f"{code} {int(time.time())} {kills}\n".encode())
+        except OSError as exc:
+            self._say(f"its end with exit code {code} could not be noted: {exc}")
 
     def _trim_log(self) -> None:
         """Begin it anew before it fills the disk; whoever writes to it appends."""
@@ -288,7 +296,8 @@ class Supervisor:
         os.dup2(self._log, 1)
 
     def _say(self, text: str) -> None:
-        os.write(self._log, f"{text}\n".encode())
+        with suppress(OSError):
+            os.write(self._log, f"{text}\n".encode())
 
     def _path(self, name: str) -> str:
         return os.path.join(self._directory, name)
