@@ -60,6 +60,7 @@ def test_a_snapshot_under_load_has_every_commit_that_was_made_before(stage: Embe
     writer = threading.Thread(target=write)
     writer.start()
     try:
+        wait_until(lambda: written[0] > 0)
         instance = app.manager.list().instances[0]
         for _ in range(3):
             before = written[0]
