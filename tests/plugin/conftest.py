@@ -57,4 +57,5 @@ def load_little(environment: pytest.MonkeyPatch) -> None:
 def offline(pytester: pytest.Pytester, clean: pytest.MonkeyPatch, tmp_path: Path) -> pytest.Pytester:
     """A project of somebody without an engine."""
     clean.setenv("DOCKER_HOST", dead_engine(tmp_path))
+    clean.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
     return pytester
