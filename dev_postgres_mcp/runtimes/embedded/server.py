@@ -75,6 +75,7 @@ class Server:
             self._give_away(plan.data)
         if not plan.source:
             self._run("initdb", self._initdb_arguments(), {"TZ": "GMT", "LC_ALL": "C"})
+            copying.trim_cluster(plan.data)
 
     def adjust(self, statements: Sequence[str]) -> None:
         """Run statements, one line each, before anybody can log in; raises Failed when the server ends by that.
