@@ -1,195 +1,173 @@
-"""A fresh database for each test: whole suites of pytest, ours and others', one after the other in turns.
-
-Each suite has the same tests: a database with thirty tables from a template, a row written and read.  Processes of
-pytest are measured whole, so that the start of the server counts, and by their second run: what is made once is made.
-pytest-postgresql is not a dependency of ours (its licence is the LGPL): it is installed beside, when it can be had.
-"""
+"""A fresh database for each test: our verbs beside plain SQL, and whole suites beside two other plugins."""
 
 from __future__ import annotations
 
-import os
-import statistics
-import subprocess
-import sys
-import tempfile
-from dataclasses import replace
+from contextlib import closing, contextmanager
 from functools import partial
-from pathlib import Path
+from itertools import count
 from typing import TYPE_CHECKING
 
+import psycopg
+
+from benchmarks.ground import OFFICIAL
+from benchmarks.local import (
+    find_program,
+    local_home,
+    open_local,
+    place_in_memory,
+    removing_servers,
+    temporary_directory,
+)
 from benchmarks.measuring import Row, Target, clock, take_turns
-from dev_postgres_mcp.runtimes.embedded.providers import find_provider
-from dev_postgres_mcp.settings import child_environment
+from benchmarks.suites import (
+    SCHEMA,
+    Suite,
+    container_conftest,
+    install_other,
+    local_environment,
+    process_conftest,
+    write_suite,
+)
+from dev_postgres_mcp.databases.plans import Plan as RunPlan
+from dev_postgres_mcp.databases.sources import parse_source
+from dev_postgres_mcp.instances import build_spec
+from dev_postgres_mcp.parsing import new_id
+from dev_postgres_mcp.runtimes.embedded.storage import Storage
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Iterator
+    from pathlib import Path
 
     from benchmarks.ground import Ground
-    from benchmarks.measuring import Plan, Sample
+    from benchmarks.measuring import Plan, Sample, Samples
+    from dev_postgres_mcp.databases.cloning import Clones
 
-ROUNDS = 5
-SUBJECT = "a fresh database for each test"
-NO_REAPER = {"TESTCONTAINERS_RYUK_DISABLED": "true"}
-"""Its container of its own would be one more thing to wait for."""
-VENV = Path(__file__).parents[1] / "build" / "bench-venv"
-OTHER = ("pytest-postgresql==10.0.0", "pytest>=9", "psycopg[binary]>=3.2")
-"""Pinned, so that numbers can be compared."""
-TABLES = 30
-SCHEMA = "".join(
-    f"CREATE TABLE t{number} (id bigint PRIMARY KEY, name text UNIQUE);\n" for number in range(TABLES)
-)
-TEST = """
-import pytest
-
-@pytest.mark.parametrize("number", range({count}))
-def test_write_and_read({fixture}, number):
-    with {connect} as connection:
-        connection.execute("INSERT INTO t1 VALUES (1, 'a')")
-        assert connection.execute("SELECT count(*) FROM t1").fetchone() == (1,)
-"""
-TIMES = """
-import time
-import pytest
-
-@pytest.hookimpl(wrapper=True)
-def pytest_runtest_protocol(item):
-    started = time.perf_counter()
-    result = yield
-    with open("times", "a") as file:
-        file.write(f"{time.perf_counter() - started}\\n")
-    return result
-"""
-THEIRS = """
-from pathlib import Path
-from pytest_postgresql import factories
-
-postgresql_proc = factories.postgresql_proc(
-    executable={pg_ctl!r}, load=[Path("schema.sql")], startparams="-w",
-    postgres_options="-c fsync=off -c synchronous_commit=off -c full_page_writes=off",
-)
-postgresql = factories.postgresql("postgresql_proc")
-"""
-CONTAINER = """
-import itertools
-import psycopg
-import pytest
-from testcontainers.community.postgres import PostgresContainer
-
-@pytest.fixture(scope="session")
-def server():
-    command = "postgres -c fsync=off -c synchronous_commit=off -c full_page_writes=off"
-    with PostgresContainer("postgres:17", driver=None).with_command(command) as container:
-        with psycopg.connect(container.get_connection_url(), autocommit=True) as connection:
-            connection.execute("CREATE DATABASE template")
-        url = container.get_connection_url().rpartition("/")[0]
-        with psycopg.connect(f"{url}/template", autocommit=True) as connection:
-            connection.execute(open("schema.sql").read())
-        yield url
-
-@pytest.fixture
-def database(server, numbers=itertools.count()):
-    name = f"test_{next(numbers)}"
-    with psycopg.connect(f"{server}/postgres", autocommit=True) as connection:
-        connection.execute(f"CREATE DATABASE {name} TEMPLATE template")
-        yield f"{server}/{name}"
-        connection.execute(f"DROP DATABASE {name} WITH (FORCE)")
-"""
+ROUNDS, SUITE_ROUNDS = 51, 5
+VERBS = "a database from a template with 30 tables, in memory"
+CREATE, DROP, BOTH = "create", "drop", "create and drop"
+OURS, PLAIN = "ours", "plain `CREATE DATABASE`, a login each"
+LOCAL, DOCKER = "ours, a local server in memory", "ours, on Docker"
+CONTAINER, PROCESS = "testcontainers, one container", "pytest-postgresql, in memory"
 
 
 def measure(ground: Ground, plan: Plan) -> list[Row]:
-    """Run each suite in turns; a row for whole runs and one for the middle test of each."""
-    count = 5 if plan.quick else 100
-    with tempfile.TemporaryDirectory(prefix="dpm-bench-") as home:
-        taken = take_turns(_suites(Path(home), ground, count), plan.choose_rounds(ROUNDS))
-    first = next(iter(taken))
-    whole = {
-        name: Row(subject=SUBJECT, what=f"{count} tests, {name}", short=name, values=samples["whole"])
-        for name, samples in taken.items()
-    }
-    each = [
-        Row(
-            subject=f"{SUBJECT}: create, test and drop",
-            what=name,
-            values=samples["test"],
-            targets=(Target(at_most=0.015),) if name == first else (),
+    """Clone and drop in this process, then run the suites in turns."""
+    with open_clones() as clones:
+        contenders = {OURS: partial(_clone, clones), PLAIN: partial(_create_plainly, clones, count())}
+        rows = verb_rows(take_turns(contenders, plan.choose_rounds(ROUNDS), pause=0.02))
+    tests = 5 if plan.quick else 100
+    with (
+        local_home() as home,
+        removing_servers(home / "dev-postgres-mcp" / "embedded"),
+        temporary_directory(place_in_memory()) as memory,
+    ):
+        suites = _write_suites(ground, home, memory, tests)
+        return rows + suite_rows(take_turns(suites, plan.choose_rounds(SUITE_ROUNDS)), tests)
+
+
+@contextmanager
+def open_clones() -> Iterator[Clones]:
+    """Yield a test run's databases as the plugin makes them, on a server of its own in memory."""
+    with open_local(Storage.MEMORY) as app, temporary_directory(place_in_memory()) as project:
+        (project / "schema.sql").write_text(SCHEMA, encoding="utf-8")
+        run = RunPlan(
+            run=new_id(),
+            worker="main",
+            project=project,
+            spec=build_spec(app.defaults),
+            sources=(parse_source("schema.sql", base=project),),
+            cached=False,
         )
-        for name, samples in taken.items()
-    ]
-    base = whole[first]
-    return [base, *(replace(row, beside=base) for name, row in whole.items() if name != first), *each]
+        with closing(app.servers.open(run)) as clones:
+            yield clones
 
 
-def _suites(home: Path, ground: Ground, count: int) -> dict[str, Callable[[], Sample]]:
-    ours = {"test_it.py": _tests(count, "postgres_database", "postgres_database.connect()")}
-    container = {
-        "conftest.py": CONTAINER + TIMES,
-        "test_it.py": "import psycopg\n" + _tests(count, "database", "psycopg.connect(database)"),
-    }
-    options = ["--postgres-template", "schema.sql"]
-    local = child_environment({"XDG_STATE_HOME": str(home / "state")})
-    docker = ground.client().environment()
+def verb_rows(taken: Samples) -> list[Row]:
+    """Return a row for each half and one for both, ours beside plain SQL."""
+    rows: list[Row] = []
+    for measured in (CREATE, DROP, BOTH):
+        plain = Row(subject=VERBS, what=f"{measured}, {PLAIN}", short="plain", values=taken[PLAIN][measured])
+        targets = (Target(at_most=0.015),) if measured == BOTH else ()
+        ours = Row(
+            subject=VERBS,
+            what=f"{measured}, {OURS}",
+            values=taken[OURS][measured],
+            beside=plain,
+            targets=targets,
+        )
+        rows += [ours, plain]
+    return rows
+
+
+def suite_rows(taken: Samples, tests: int) -> list[Row]:
+    """Return a row for each whole run and one for the middle test of each, beside our local server's."""
+    rows: list[Row] = []
+    for measured, subject in (
+        ("whole", f"{tests} tests with a fresh database each, whole runs of pytest"),
+        ("test", "one of these tests: create, log in, write, read, drop"),
+    ):
+        first = Row(subject=subject, what=LOCAL, short="ours, local", values=taken[LOCAL][measured])
+        others = (name for name in taken if name != LOCAL)
+        rows.append(first)
+        rows += [
+            Row(subject=subject, what=name, values=taken[name][measured], beside=first) for name in others
+        ]
+    return rows
+
+
+def _clone(clones: Clones) -> Sample:
+    made = []
+    created = clock(lambda: made.append(clones.create()))
+    dropped = clock(lambda: clones.drop(made[0]))
+    return {CREATE: created, DROP: dropped, BOTH: created + dropped}
+
+
+def _create_plainly(clones: Clones, numbers: Iterator[int]) -> Sample:
+    """Do what a fixture without a plugin does: log in to create, and to drop."""
+    name, (template, dsn) = f"plain_{next(numbers)}", (clones.template, clones.on("postgres").dsn)
+
+    def run(statement: str) -> float:
+        def work() -> None:
+            with psycopg.connect(dsn, autocommit=True) as connection:
+                connection.execute(statement.encode())
+
+        return clock(work)
+
+    created = run(f'CREATE DATABASE "{name}" TEMPLATE "{template}"')
+    dropped = run(f'DROP DATABASE "{name}" WITH (FORCE)')
+    return {CREATE: created, DROP: dropped, BOTH: created + dropped}
+
+
+def _write_suites(ground: Ground, home: Path, memory: Path, tests: int) -> dict[str, Callable[[], Sample]]:
+    ours = ("-p", "dev_postgres_mcp.pytest_plugin", "--postgres-template", "schema.sql", "--postgres-runtime")
+    local, docker = local_environment(home), ground.client().environment()
+    for name in ("local", "docker"):
+        write_suite(
+            home / name, count=tests, fixture="postgres_database", connect="postgres_database.connect()"
+        )
+    write_suite(
+        home / "container",
+        count=tests,
+        fixture="database",
+        connect="psycopg.connect(database)",
+        conftest=container_conftest(OFFICIAL, ground.mark),
+    )
+    no_reaper = {**docker, "TESTCONTAINERS_RYUK_DISABLED": "true"}
     suites = {
-        "ours, a local server": _suite(home, ours, local, "--postgres-runtime", "embedded", *options),
-        "ours, on Docker": _suite(home, ours, docker, "--postgres-runtime", "docker", *options),
-        "testcontainers, one container": _suite(home, container, docker | NO_REAPER),
+        LOCAL: Suite(directory=home / "local", options=(*ours, "embedded"), environment=local),
+        DOCKER: Suite(directory=home / "docker", options=(*ours, "docker"), environment=docker),
+        CONTAINER: Suite(directory=home / "container", options=(), environment=no_reaper),
     }
-    if _install_other():
-        pg_ctl = str(find_provider(None, "17").program("pg_ctl"))
-        other = {
-            "conftest.py": THEIRS.format(pg_ctl=pg_ctl) + TIMES,
-            "test_it.py": _tests(count, "postgresql", "postgresql"),
-        }
-        python = [*_as_ordinary_user(), str(VENV / "bin" / "python")]
-        suites["pytest-postgresql"] = _suite(home, other, local, command=python)
-    return suites
-
-
-def _tests(count: int, fixture: str, connect: str) -> str:
-    return TEST.format(count=count, fixture=fixture, connect=connect)
-
-
-def _suite(
-    home: Path,
-    files: Mapping[str, str],
-    environment: Mapping[str, str],
-    *options: str,
-    command: Sequence[str] = (sys.executable,),
-) -> Callable[[], Sample]:
-    directory = Path(tempfile.mkdtemp(dir=home))
-    for name, text in {"schema.sql": SCHEMA, "conftest.py": TIMES, **files}.items():
-        (directory / name).write_text(text, encoding="utf-8")
-    return partial(_run, [*command, "-m", "pytest", "-q", *options], directory, environment)
-
-
-def _run(argv: list[str], directory: Path, environment: Mapping[str, str]) -> Sample:
-    (directory / "times").unlink(missing_ok=True)
-
-    def work() -> None:
-        done = subprocess.run(
-            argv, cwd=directory, env=environment, capture_output=True, text=True, check=False, timeout=300
+    if (python := install_other()) is not None:
+        write_suite(
+            home / "process",
+            count=tests,
+            fixture="postgresql",
+            connect="postgresql",
+            conftest=process_conftest(find_program("pg_ctl")),
         )
-        assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-1000:]
-
-    whole = clock(work)
-    times = [float(line) for line in (directory / "times").read_text(encoding="ascii").split()]
-    return {"whole": whole, "test": statistics.median(times)}
-
-
-def _install_other() -> bool:
-    """Tell whether the other plugin is there, in an environment of its own, installed if it can be had."""
-    if not (VENV / "bin" / "pytest").exists():
-        made = subprocess.run([sys.executable, "-m", "venv", str(VENV)], capture_output=True, check=False)
-        installed = made.returncode == 0 and subprocess.run(
-            [VENV / "bin" / "python", "-m", "pip", "install", "--quiet", *OTHER],
-            capture_output=True,
-            check=False,
+        options = ("-p", "pytest_postgresql.plugin", "--basetemp", str(memory / "run"))
+        suites[PROCESS] = Suite(
+            directory=home / "process", options=options, environment=local, command=python
         )
-        if not installed or installed.returncode != 0:
-            sys.stderr.write(f"{OTHER[0]} cannot be installed, and is not measured\n")
-            return False
-    return True
-
-
-def _as_ordinary_user() -> list[str]:
-    """Return how a server is started that refuses root."""
-    return ["unshare", "--user", "--map-user=1000", "--map-group=1000"] if os.geteuid() == 0 else []
+    return {name: suite.run for name, suite in suites.items()}

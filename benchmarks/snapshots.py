@@ -27,7 +27,7 @@ ROUNDS = 5
 MEGABYTE = 1024**2
 _ROW = 1024
 """Bytes that a row of the filling takes."""
-_VERBS = ("take a snapshot", "branch a snapshot", "branch an instance", "restore")
+_VERBS = ("take a snapshot", "branch a snapshot", "branch an instance", "restore", "drop a branch")
 _SIZE = "what the snapshot adds to the disk"
 
 
@@ -73,23 +73,26 @@ def _travel(app: App, size: int) -> Sample:
         took = time.perf_counter() - started
         # After the instance, which is restored to it and then stands on it.
         leaving.callback(app.snapshots.delete, snapshot.name, force=True)
+        branched, dropped = _branch(app, snapshot.name)
         return {
             "take a snapshot": took,
-            "branch a snapshot": _branch(app, snapshot.name),
-            "branch an instance": _branch(app, instance.id),
+            "branch a snapshot": branched,
+            "drop a branch": dropped,
+            "branch an instance": _branch(app, instance.id)[0],
             "restore": clock(lambda: _restore(app, instance, snapshot.name)),
             _SIZE: snapshot.size / MEGABYTE,
         }
 
 
-def _branch(app: App, source: str) -> float:
+def _branch(app: App, source: str) -> tuple[float, float]:
+    """Return the seconds that a branch takes, and those that its drop takes."""
     started = time.perf_counter()
     branch = app.snapshots.branch(source, BranchSpec(password=Secret(new_password()), ttl=600.0))
     seconds = time.perf_counter() - started
     with dropping(app, branch):
         assert branch.conninfo is not None
         _check(branch.conninfo)
-    return seconds
+        return seconds, clock(lambda: app.manager.drop([branch.id]))
 
 
 def _restore(app: App, instance: Instance, snapshot: str) -> None:

@@ -197,6 +197,19 @@ def test_a_copy_is_the_same_byte_for_byte(tmp_path: Path) -> None:
     assert list((target / "pg_stat_tmp").iterdir()) == []
 
 
+def test_a_cluster_starts_without_maps_and_gets_them_when_they_are_needed(body: Body) -> None:
+    with psycopg.connect(body.conninfo.dsn(), autocommit=True) as connection:
+        row = connection.execute("SELECT pg_relation_filepath('pg_proc')").fetchone()
+        assert row is not None
+        table = body.data / str(row[0])
+        maps = [table.with_name(f"{table.name}{fork}") for fork in ("_fsm", "_vm")]
+        assert [path for path in maps if path.exists()] == []
+        connection.execute("CREATE FUNCTION one() RETURNS int LANGUAGE sql RETURN 1")
+        connection.execute("VACUUM (FULL off) pg_proc")
+        assert [path for path in maps if not path.exists()] == []
+        assert connection.execute("SELECT one(), count(*) > 3000 FROM pg_proc").fetchone() == (1, True)
+
+
 def test_a_snapshot_of_18_is_branched_with_the_programs_of_18(stage: EmbeddedStage) -> None:
     app: App = build_app(stage)
     assert find_provider(None, "18").major == "18"

@@ -75,6 +75,14 @@ class Server:
             self._give_away(plan.data)
         if not plan.source:
             self._run("initdb", self._initdb_arguments(), {"TZ": "GMT", "LC_ALL": "C"})
+            self._trim()
+
+    def _trim(self) -> None:
+        """Leave out of a new cluster what every copy of it would have for nothing."""
+        copying.trim_cluster(self._plan.data)
+        # A log of one file, in place of several that wait to be used; not all who bring a server bring this program.
+        if os.path.exists(self._program("pg_resetwal")):
+            self._run("pg_resetwal", ["-D", self._plan.data], {})
 
     def adjust(self, statements: Sequence[str]) -> None:
         """Run statements, one line each, before anybody can log in; raises Failed when the server ends by that.

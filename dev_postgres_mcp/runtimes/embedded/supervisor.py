@@ -54,7 +54,7 @@ KEEP = b"k"
 _TICK = 60.0
 """Longest sleep: the clock may be set, the machine may have been suspended."""
 _IDLE_TICK = 30.0
-_READY_TICK = 0.004
+_READY_TICK = 0.002
 _STOP_SECONDS = 4.0
 _QUIT_SECONDS = 2.0
 _CONFLICT = "could not create any TCP/IP sockets"
