@@ -54,7 +54,7 @@ class App:
     settings: Settings
     script_sql: ScriptSql | None = None
     swept_file: Path | None = None
-    locks: Path = Path("dev-postgres-mcp-locks")
+    locks: Path | None = None
 
     @property
     def quota(self) -> Quota:
@@ -139,7 +139,7 @@ class App:
                 builder=builder,
                 sql=self.sql,
                 databases=PsycopgDatabaseSql(hide_from_libpq),
-                locks=self.locks,
+                locks=self.locks or read_surroundings().state_directory / "locks",
                 shield=hide_from_libpq,
             )
         )
