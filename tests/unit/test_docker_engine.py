@@ -14,7 +14,7 @@ import threading
 import time
 import warnings
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 import pytest
 
@@ -28,6 +28,7 @@ from dev_postgres_mcp.errors import (
     EngineUnsupported,
 )
 from dev_postgres_mcp.runtimes.docker import DockerEnvironment, DockerOptions, DockerRuntime
+from dev_postgres_mcp.runtimes.docker.beside import read_files
 from dev_postgres_mcp.runtimes.docker.contexts import Address
 from dev_postgres_mcp.runtimes.docker.discovery import find_engine
 from tests.helpers.engines import HANG, HANG_UP, ScriptedEngine
@@ -35,6 +36,8 @@ from tests.helpers.stages import some_launch
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+
+    from dev_postgres_mcp.runtimes.docker.discovery import Api
 
 pytestmark = pytest.mark.skipif(
     sys.platform == "win32", reason="not on Windows: Python has no unix sockets there"
@@ -244,6 +247,20 @@ def test_an_engine_that_hangs_up_in_mid_call_is_down_and_looked_for_again(folder
         assert runtime.list() == ()
         assert sum("/version" in path for path in engine.asked) == 2
         runtime.close()
+
+
+class HungUpOn:
+    """The SDK's client when a container ends between the two calls of an exec: it reads on from what is closed."""
+
+    def exec_create(self, *_: object, **__: object) -> dict[str, str]:
+        return {"Id": "e"}
+
+    def exec_start(self, *_: object, **__: object) -> bytes:
+        raise ValueError("I/O operation on closed file.")
+
+
+def test_a_container_that_ends_in_the_middle_of_a_look_has_said_nothing() -> None:
+    assert read_files(cast("Api", HungUpOn()), "c") == b""
 
 
 @pytest.mark.parametrize("body", ["", "<html>a proxy's login page</html>", "{}"])

@@ -53,7 +53,7 @@ class Beside:
             known = cache.get(container_id, stamp if container.running else "")
             if known is not None or not container.running or not stamp:
                 return known
-            state = parse_state(_read_files(api, container_id), container.id)
+            state = parse_state(read_files(api, container_id), container.id)
         if state is not None:
             cache.put(container_id, stamp, state)
         return state
@@ -102,7 +102,8 @@ def _image_of(container: Container) -> Image:
     return Image(ref=container.image, id=container.image_id, base_id=container.base_id, user=container.user)
 
 
-def _read_files(api: Api, container_id: str) -> bytes:
+def read_files(api: Api, container_id: str) -> bytes:
+    """Return what READ_COMMAND prints in a container; nothing when it cannot be asked now.  Raises InstanceNotFound."""
     try:
         command = api.exec_create(container_id, list(READ_COMMAND), stderr=False)["Id"]
         return bytes(api.exec_start(command))
@@ -112,3 +113,8 @@ def _read_files(api: Api, container_id: str) -> bytes:
         if exc.response is not None and exc.response.status_code == 409:  # noqa: PLR2004 - paused, stopping
             return b""
         raise
+    except ValueError as exc:
+        # The SDK reads on where the engine has hung up already: the container ended between the two calls.
+        if "closed file" not in str(exc):
+            raise
+        return b""
