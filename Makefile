@@ -105,7 +105,7 @@ torture: setup engine ## the tests that need many seeds (TORTURE_SEEDS=200), for
 	@status=0; TORTURE_SEEDS=$(TORTURE_SEEDS) $(PYTEST) -m torture --junitxml=build/junit-torture.xml || status=1; \
 	$(SUMMARY) build/junit-torture.xml || status=1; exit $$status
 
-bench: setup engine ## measure everything that has a target (BENCH="--write" keeps the table; a quarter of an hour)
+bench: setup engine ## measure everything that has a target (BENCH="--write" keeps the table; half an hour)
 	$(BIN)/python -m benchmarks $(BENCH)
 
 inspect: setup engine ## the MCP Inspector against our server over stdio: list, create, drop (needs npm)

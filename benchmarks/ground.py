@@ -170,10 +170,16 @@ class Ground:
             f"Docker {engine.version} ({engine.disk})",
             f"{platform.system()} {platform.machine()}, {engine.cpus} cores, {engine.memory / 1024**3:.0f} GB",
             f"{others} other containers" if others else "no other containers",
+            *describe_load(),
         ]
 
     def _new_home(self) -> Path:
         return Path(self._disk.name) / new_id()
+
+
+def describe_load() -> list[str]:
+    """Return how busy the machine is before we make it so; nothing where it does not say."""
+    return [f"load {os.getloadavg()[0]:.1f} before it began"] if hasattr(os, "getloadavg") else []
 
 
 def create(app: App) -> Instance:
