@@ -22,6 +22,7 @@ from dev_postgres_mcp.settings import read_surroundings
 from dev_postgres_mcp.sql.on_demand import SqlOnDemand
 
 if TYPE_CHECKING:
+    from dev_postgres_mcp.databases.checking import Checker
     from dev_postgres_mcp.instances.diagnosis import Finding
     from dev_postgres_mcp.instances.images import PreparedImages
     from dev_postgres_mcp.instances.pool import Keeper, WarmPool
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
     from dev_postgres_mcp.runtimes.embedded.runtime import EmbeddedOptions
     from dev_postgres_mcp.settings import Settings, Surroundings
     from dev_postgres_mcp.sql.base import Sql
+    from dev_postgres_mcp.sql.catalogue_base import CatalogueSql
     from dev_postgres_mcp.sql.script_base import ScriptSql
 
 
@@ -52,6 +54,7 @@ class App:
     owner: Owner
     settings: Settings
     script_sql: ScriptSql | None = None
+    catalogue_sql: CatalogueSql | None = None
     swept_file: Path | None = None
 
     @property
@@ -112,6 +115,14 @@ class App:
         from dev_postgres_mcp.sql.script_client import PsycopgScriptSql
 
         return Trials(self.manager, self.snapshots, self.script_sql or PsycopgScriptSql())
+
+    @cached_property
+    def checker(self) -> Checker:
+        """Who tells whether SQL may run in a database for a reader."""
+        from dev_postgres_mcp.databases.checking import Checker
+        from dev_postgres_mcp.sql.catalogue import PsycopgCatalogueSql
+
+        return Checker(self.manager, self.catalogue_sql or PsycopgCatalogueSql())
 
     def diagnose(self) -> tuple[Finding, ...]:
         """Look at what a create with the defaults would meet."""
