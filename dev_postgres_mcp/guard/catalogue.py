@@ -22,7 +22,8 @@ class Function:
     """A function, aggregate, window function or procedure.
 
     `arguments` are type names, the last `defaults` of which may be left out.  `body` is the SQL of a function that a
-    user wrote in SQL, `atomic` when it is of the SQL standard's form; `parts` are an aggregate's functions.
+    user wrote in SQL, `atomic` when it is of the SQL standard's form, or the C function behind one of the language
+    `internal`; `parts` are an aggregate's functions.
     """
 
     schema: str
@@ -112,11 +113,13 @@ _Item = TypeVar("_Item", bound=_Named)
 class Catalogue:
     """What a server of a major version knows.  `live` says that nothing is missing: it was read from the server.
 
-    A name without a schema finds what has it in any schema: search_path is not relied on.
+    `path` is every schema that a search_path could name; None stands for all there are.  A name without a schema
+    finds what has it in any of them or in PostgreSQL's own: the order is not relied on.
     """
 
     version: int
     live: bool
+    path: frozenset[str] | None = None
     functions: tuple[Function, ...] = ()
     operators: tuple[Operator, ...] = ()
     types: tuple[Type, ...] = ()
@@ -125,19 +128,19 @@ class Catalogue:
 
     def functions_named(self, name: str, schema: str | None = None) -> tuple[Function, ...]:
         """Return the functions of that name."""
-        return _in_schema(self._functions.get(name, ()), schema)
+        return _in_schema(self._functions.get(name, ()), schema, self.path)
 
     def operators_named(self, name: str, schema: str | None = None) -> tuple[Operator, ...]:
         """Return the operators of that name."""
-        return _in_schema(self._operators.get(name, ()), schema)
+        return _in_schema(self._operators.get(name, ()), schema, self.path)
 
     def types_named(self, name: str, schema: str | None = None) -> tuple[Type, ...]:
         """Return the types of that name."""
-        return _in_schema(self._types.get(name, ()), schema)
+        return _in_schema(self._types.get(name, ()), schema, self.path)
 
     def relations_named(self, name: str, schema: str | None = None) -> tuple[Relation, ...]:
         """Return the relations of that name that have code of their own."""
-        return _in_schema(self._relations.get(name, ()), schema)
+        return _in_schema(self._relations.get(name, ()), schema, self.path)
 
     def function(self, oid: int) -> Function | None:
         """Return the function with that id."""
@@ -149,7 +152,7 @@ class Catalogue:
 
     def casts_to(self, oid: int) -> tuple[Cast, ...]:
         """Return the casts that somebody made to that type."""
-        return tuple(cast for cast in self.casts if cast.target == oid)
+        return self._casts.get(oid, ()) if oid else ()
 
     @cached_property
     def _functions(self) -> Mapping[str, tuple[Function, ...]]:
@@ -168,6 +171,13 @@ class Catalogue:
         return _by_name(self.relations)
 
     @cached_property
+    def _casts(self) -> Mapping[int, tuple[Cast, ...]]:
+        found: defaultdict[int, list[Cast]] = defaultdict(list)
+        for cast in self.casts:
+            found[cast.target].append(cast)
+        return {target: tuple(same) for target, same in found.items()}
+
+    @cached_property
     def _function_ids(self) -> Mapping[int, Function]:
         return {one.oid: one for one in self.functions if one.oid}
 
@@ -183,9 +193,11 @@ def _by_name(items: Iterable[_Item]) -> Mapping[str, tuple[_Item, ...]]:
     return {name: tuple(same) for name, same in found.items()}
 
 
-def _in_schema(items: tuple[_Item, ...], schema: str | None) -> tuple[_Item, ...]:
+def _in_schema(
+    items: tuple[_Item, ...], schema: str | None, path: frozenset[str] | None
+) -> tuple[_Item, ...]:
     if schema is None:
-        return items
+        return tuple(item for item in items if path is None or item.schema in path)
     return tuple(
         item
         for item in items

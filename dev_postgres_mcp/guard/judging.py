@@ -114,10 +114,9 @@ class _Walker:
         )
 
     def _check_column(self, node: Node, location: int) -> None:
-        fields = [next(iter(field.items())) for field in node["fields"]]
-        for kind, value in fields[1:]:
-            if kind == "String":
-                self._names.check_attribute(value.get("sval", ""), of_row=True, location=location)
+        *before, last = node["fields"]
+        if before and "String" in last:
+            self._names.check_attribute(last["String"].get("sval", ""), of_row=True, location=location)
 
     def _check_indirection(self, node: Node, location: int) -> None:
         for part in node["indirection"]:

@@ -49,7 +49,7 @@ class NameJudge:
     ) -> None:
         """Raise Refused unless every function that such a call could mean is harmless."""
         functions = self._catalogue.functions_named(name, schema)
-        types = self._catalogue.types_named(name, schema) if count in {None, 1} else ()
+        types = self._catalogue.types_named(name, schema)  # a cast, or the maker of a range
         if not functions and not types:
             raise Refused(Kind.FUNCTION, self._unknown(f"function {name}", explain_function(name)), location)
         matching = [one for one in functions if count is None or one.accepts(count)] or functions
@@ -68,9 +68,12 @@ class NameJudge:
                 raise Refused(Kind.FUNCTION, f"The function {name} {objection}.", location)
 
     def check_attribute(self, name: str, *, of_row: bool, location: int) -> None:
-        """Raise Refused when `.name` could be a call of a harmful function, or a cast to a harmful type."""
+        """Raise Refused when `.name` could be a call of a harmful function, or a cast to a harmful type.
+
+        With a table's name before it only a function that takes a row can be meant, and is seldom; else any is.
+        """
         for function in self._catalogue.functions_named(name):
-            if not function.accepts(1) or (of_row and not self._takes_row(function)):
+            if of_row and not (function.accepts(1) and self._takes_row(function)):
                 continue
             if objection := self._object_to_function(function):
                 raise Refused(
@@ -151,6 +154,8 @@ class NameJudge:
         for part in function.parts:
             if objection := self._object_to_oid(part):
                 return f"has a part that {objection}"
+        if function.language == "internal":
+            return None
         if function.body is None:
             return None if function.parts else "has no body that can be judged"
         if function.atomic:
@@ -164,6 +169,9 @@ class NameJudge:
         return self._object_to_function(function) if function else "is not known"
 
     def _object_to_type(self, one: Type) -> str | None:
+        casts = (self._object_to_oid(cast.function) for cast in self._catalogue.casts_to(one.oid))
+        if objection := _first(casts):
+            return f"has a cast to it that {objection}"
         if one.origin == CORE:
             return None
         return self._once(one, lambda: self._look_into_type(one))
@@ -171,12 +179,11 @@ class NameJudge:
     def _look_into_type(self, one: Type) -> str | None:
         if one.kind == "b" and not one.origin:
             return "reads its values by a function that cannot be judged"
-        functions = (
-            *one.functions,
-            *(cast.function for cast in self._catalogue.casts_to(one.oid) if one.oid),
-        )
-        for oid in functions:
-            if objection := self._object_to_oid(oid):
+        for oid in one.functions:
+            function = self._catalogue.function(oid)
+            if function is None or function.origin == CORE:
+                continue  # PostgreSQL's own here are those that it compares with
+            if objection := self._object_to_function(function):
                 return f"has a function that {objection}"
         for check in one.checks:
             if objection := self._object_to_code(f"SELECT ({check})"):

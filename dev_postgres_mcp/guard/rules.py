@@ -42,7 +42,7 @@ _HARMLESS = _names(
 """Volatile functions of PostgreSQL that leave nothing behind and wait for nobody."""
 _HARMLESS_OF_EXTENSIONS = _names(
     "gen_random_bytes gen_random_uuid gen_salt normal_rand pg_stat_statements pg_stat_statements_info"
-    " uuid_generate_v1 uuid_generate_v1mc uuid_generate_v4"
+    " pgp_pub_encrypt pgp_pub_encrypt_bytea pgp_sym_encrypt pgp_sym_encrypt_bytea uuid_generate_v1 uuid_generate_v1mc uuid_generate_v4"
 )
 """Their volatile ones."""
 _RUNS_TEXT = "runs SQL that is given as text, where nobody judges it; write that SQL as part of the query"
@@ -114,6 +114,9 @@ _REFUSED_EXTENSIONS = {
     "xml2": _RUNS_TEXT,
 }
 _HARMLESS_SETTINGS_OF_FUNCTIONS = frozenset({"search_path"})
+_RANGE_MAKERS = _names(
+    "range_constructor2 range_constructor3 multirange_constructor0 multirange_constructor1 multirange_constructor2"
+)
 _WRAPPERS = frozenset({"postgres_fdw", "file_fdw"})
 SAMPLING_METHODS = frozenset({"bernoulli", "system", "system_rows", "system_time"})
 TYPE_BY_NAME = frozenset({"pg_input_is_valid", "pg_input_error_info"})
@@ -142,7 +145,7 @@ def object_to_function(function: Function) -> str | None:
     ]
     if changed:
         return "changes settings while it runs"
-    if function.parts or function.language == "sql":
+    if function.parts or function.language == "sql" or _makes_range(function):
         return None
     return f"is written in {function.language}, which cannot be judged, whatever its label says"
 
@@ -168,6 +171,11 @@ def object_to_foreign_table(relation: Relation) -> str | None:
     if relation.wrapper and relation.wrapper not in _WRAPPERS:
         return f"is read by {relation.wrapper}, of which it is not known what that does"
     return None
+
+
+def _makes_range(function: Function) -> bool:
+    """Return whether it is one of the functions that a range type comes with."""
+    return function.language == "internal" and (function.body or "") in _RANGE_MAKERS
 
 
 def explain_function(name: str) -> str:

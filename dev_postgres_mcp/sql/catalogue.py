@@ -4,7 +4,16 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from dev_postgres_mcp.guard.catalogue import CORE, Cast, Catalogue, Function, Operator, Relation, Type
+from dev_postgres_mcp.guard.catalogue import (
+    CORE,
+    SYSTEM_SCHEMAS,
+    Cast,
+    Catalogue,
+    Function,
+    Operator,
+    Relation,
+    Type,
+)
 from dev_postgres_mcp.sql.queries import load_queries
 from dev_postgres_mcp.sql.sessions import open_session
 
@@ -30,10 +39,11 @@ class PsycopgCatalogueSql:
     def read(self, conninfo: Conninfo, *, deadline: Deadline) -> Catalogue:
         """Return the catalogue of a database, in one round trip."""
         with open_session(conninfo, deadline, lambda: "reading the catalogue") as connection:
-            functions, operators, types, casts, relations = _ask(connection)
+            path, functions, operators, types, casts, relations = _ask(connection)
             return Catalogue(
                 version=connection.info.server_version // _MAJOR,
                 live=True,
+                path=SYSTEM_SCHEMAS.union(name.strip().strip('"') for (name,) in path),
                 functions=tuple(map(_function, functions)),
                 operators=tuple({_operator(row): None for row in operators}),
                 types=tuple(map(_type, types)),
@@ -45,11 +55,13 @@ class PsycopgCatalogueSql:
 def _ask(connection: psycopg.Connection[Any]) -> list[list[tuple[Any, ...]]]:
     queries = load_queries("catalogue.sql")
     # Names that the database's owner has put before PostgreSQL's own must not be met by these statements.
-    text = "\n".join((load_queries("inspection.sql")["pin_session"], *(queries[name] for name in _PARTS)))
-    cursor = connection.execute(text.encode(), prepare=False)
-    answers = []
+    pin = load_queries("inspection.sql")["pin_session"]
+    parts = (queries["catalogue_path"], pin, *(queries[name] for name in _PARTS))
+    cursor = connection.execute("\n".join(parts).encode(), prepare=False)
+    answers = [cursor.fetchall()]
     while cursor.nextset():
         answers.append(cursor.fetchall())
+    del answers[1]
     return answers
 
 

@@ -1,3 +1,12 @@
+-- name: catalogue_path
+-- Every schema that anybody's search_path could name here: this session's, those of roles and databases, "$user".
+SELECT unnest(string_to_array(current_setting('search_path'), ','))
+UNION
+SELECT unnest(string_to_array(split_part(option, '=', 2), ','))
+  FROM pg_catalog.pg_db_role_setting, unnest(setconfig) AS option WHERE option LIKE 'search\_path=%'
+UNION
+SELECT rolname FROM pg_catalog.pg_roles;
+
 -- name: catalogue_functions
 -- Every function.  What initdb made has a small id; an extension's members carry its name, a user's own none.
 SELECT n.nspname, p.proname,
@@ -7,7 +16,8 @@ SELECT n.nspname, p.proname,
        CASE WHEN p.oid < 16384 THEN 'core' ELSE coalesce(e.extname, '') END,
        l.lanname, p.prosecdef, coalesce(p.proconfig, '{}'),
        CASE WHEN p.oid >= 16384 AND e.oid IS NULL AND l.lanname = 'sql'
-            THEN coalesce(pg_get_function_sqlbody(p.oid), p.prosrc) END,
+            THEN coalesce(pg_get_function_sqlbody(p.oid), p.prosrc)
+            WHEN p.oid >= 16384 AND e.oid IS NULL AND l.lanname = 'internal' THEN p.prosrc END,
        p.prosqlbody IS NOT NULL,
        CASE WHEN p.oid >= 16384 THEN ARRAY(
            SELECT part FROM pg_aggregate a,
