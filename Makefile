@@ -10,6 +10,7 @@ IN_PARALLEL = --numprocesses=$(WORKERS) --dist=loadfile --no-loadscope-reorder
 
 # Another corpus for `make guard-report`: a directory with .jsonl files and the .sql files of their database.
 CORPUS ?= tests/corpus
+VERSIONS ?= 15 17
 # What `make bench` passes on, such as BENCH="--only startup --rounds 5".
 BENCH ?=
 # `make test-wheel WHEEL=dist/x.whl` tests that wheel; without WHEEL one is built first.
@@ -110,8 +111,8 @@ torture: setup engine ## the tests that need many seeds (TORTURE_SEEDS=200), for
 bench: setup engine ## measure everything that has a target (BENCH="--write" keeps the table; a quarter of an hour)
 	$(BIN)/python -m benchmarks $(BENCH)
 
-guard-report: setup ## judge the corpus (CORPUS=dir) by real servers 15 and 17 and run what the guard admits
-	$(BIN)/python -m tests.guard.report --corpus $(CORPUS)
+guard-report: setup ## judge the corpus (CORPUS=dir) by real servers (VERSIONS=15 17) and run what the guard admits
+	$(BIN)/python -m tests.guard.report --corpus $(CORPUS) $(VERSIONS)
 
 inspect: setup engine ## the MCP Inspector against our server over stdio: list, create, drop (needs npm)
 	tools/inspector/run $(BIN)/dev-postgres-mcp

@@ -98,7 +98,7 @@ class _Walker:
             location = own if own >= 0 else location
             if name not in ALLOWED:
                 unknown = REFUSED_NODES.get(name, f"A reader's statement cannot have this part ({name}).")
-                raise Refused(Kind.CLAUSE, unknown, location)
+                raise Refused(Kind.CLAUSE, unknown, _locate(node, location))
             for called in CALLED_BEFORE.get(name, ()):
                 self._names.check_former_call(called, location)
             if check := self._checks.get(name):
@@ -172,7 +172,7 @@ def _children(name: str, node: Node, location: int) -> Iterator[Part]:
             reason = REFUSED_FIELDS.get(
                 (name, field), f"A reader's statement cannot have this ({name}.{field})."
             )
-            raise Refused(Kind.CLAUSE, reason, location)
+            raise Refused(Kind.CLAUSE, reason, _locate(value, location))
         for item in value if isinstance(value, list) else (value,):
             if isinstance(item, dict) and item:
                 yield _unwrap(item, fields[field], location)
@@ -183,6 +183,19 @@ def _unwrap(item: Node, kind: str, location: int) -> Part:
         return kind, item, location
     ((name, node),) = item.items()
     return name, node, location
+
+
+def _locate(value: Any, location: int) -> int:  # noqa: ANN401 - whatever a field of a tree holds
+    """Return where the first thing with a place in a piece of a tree stands, else `location`."""
+    places, parts = [], [value]
+    while parts:
+        part = parts.pop()
+        if isinstance(part, list):
+            parts.extend(part)
+        elif isinstance(part, dict):
+            places.append(part.get("location", -1))
+            parts.extend(part.values())
+    return min((place for place in places if place >= 0), default=location)
 
 
 def _strings(names: list[Any]) -> list[str]:

@@ -65,7 +65,7 @@ class Scale:
         changed = [part for part in after if after[part] != self._before.get(part)]
         self._before = after
         if changed:
-            self._reader.renew()
+            self._reader.close()
             self._before = self._look()
         leaked = [token for token in _TOKENS if token in str(outcome.rows)]
         return (

@@ -74,8 +74,8 @@ class Reader:
             )
         return self._connection
 
-    def renew(self) -> None:
-        """Begin with a new session."""
+    def close(self) -> None:
+        """Let the session go; the next statement gets a new one."""
         if self._connection is not None:
             self._connection.close()
 

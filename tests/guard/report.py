@@ -21,7 +21,7 @@ from dev_postgres_mcp.sql.catalogue import PsycopgCatalogueSql
 from tests.guard.corpora import CORPUS, load_fixtures, load_samples
 from tests.guard.effects import Scale
 from tests.guard.reading import Outcome, Reader
-from tests.guard.servers import open_server
+from tests.guard.servers import open_app, open_server
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
@@ -32,6 +32,7 @@ if TYPE_CHECKING:
 
 VERSIONS = ("15", "17")
 MOST_REFUSED = 0.01
+NOTHING = Outcome()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -40,7 +41,7 @@ class Result:
 
     sample: Sample
     verdict: Verdict
-    outcome: Outcome = Outcome()
+    outcome: Outcome = NOTHING
     effects: tuple[str, ...] = ()
 
     @property
@@ -71,8 +72,7 @@ class Result:
 def run_corpus(server: Server, samples: Iterable[Sample]) -> Iterator[Result]:
     """Judge every statement by the server's catalogue, and run those that are admitted."""
     guard = Guard(PsycopgCatalogueSql().read(server.admin, deadline=Deadline(inf)))
-    reader = Reader(server)
-    with closing(Scale(server, reader)) as scale:
+    with closing(Reader(server)) as reader, closing(Scale(server, reader)) as scale:
         for sample in samples:
             verdict = guard.judge(sample.sql)
             if verdict.admitted or sample.expect == "admit":  # a refused read: would the server have run it?
@@ -81,7 +81,6 @@ def run_corpus(server: Server, samples: Iterable[Sample]) -> Iterator[Result]:
                 yield Result(sample=sample, verdict=verdict, outcome=outcome, effects=effects)
             else:
                 yield Result(sample=sample, verdict=verdict)
-    reader.renew()
 
 
 def missed_targets(results: Sequence[Result]) -> list[str]:
@@ -124,11 +123,12 @@ def main(arguments: Sequence[str]) -> int:
     parser.add_argument(
         "--errors", action="store_true", help="also show what the server says of admitted ones"
     )
+    parser.add_argument("versions", nargs="*", default=VERSIONS, help="PostgreSQL major versions")
     options = parser.parse_args(arguments)
     samples, fixtures = load_samples(options.corpus), load_fixtures(options.corpus)
     missed = []
-    for version in VERSIONS:
-        with open_server(version, fixtures) as server:
+    for version in options.versions:
+        with open_app() as app, open_server(app, version, fixtures) as server:
             results = list(run_corpus(server, samples))
         show(version, results)
         if options.errors:

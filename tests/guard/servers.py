@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from contextlib import contextmanager, nullcontext, suppress
+from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -16,6 +16,8 @@ from dev_postgres_mcp.sql.splitting import parse_script
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
+
+    from dev_postgres_mcp.app import App
 
 
 DATABASE = "app"
@@ -39,18 +41,23 @@ class Server:
 
 
 @contextmanager
-def open_server(version: str, fixtures: Sequence[str]) -> Iterator[Server]:
-    """Yield a new local server of a version, with what the fixtures make; it is dropped afterwards."""
+def open_app() -> Iterator[App]:
+    """Yield the program over the local servers of this machine."""
     settings = load_settings({"runtime": "embedded", "max_instances": 10_000}).settings
-    app = build_app(settings, session="guard", program="guard")
-    spec = build_spec(app.defaults, version=version, settings=_SETTINGS, memory="3g", ttl="30m")
+    with closing(build_app(settings, session="guard", program="guard")) as app:
+        yield app
+
+
+@contextmanager
+def open_server(app: App, version: str, fixtures: Sequence[str], *, memory: str = "3g") -> Iterator[Server]:
+    """Yield a new server of a version, with what the fixtures make; it is dropped afterwards."""
+    spec = build_spec(app.defaults, version=version, settings=_SETTINGS, memory=memory, ttl="30m")
     instance = app.manager.create(spec)
     try:
         assert instance.conninfo is not None
         yield _furnish(version, instance.conninfo, fixtures)
     finally:
         app.manager.drop([instance.id])
-        app.close()
 
 
 def _furnish(version: str, conninfo: Conninfo, fixtures: Sequence[str]) -> Server:
@@ -66,7 +73,9 @@ def _furnish(version: str, conninfo: Conninfo, fixtures: Sequence[str]) -> Serve
 
 def _run(conninfo: Conninfo, script: str) -> None:
     statements = parse_script(script).statements
-    with psycopg.connect(conninfo.dsn(), autocommit=True) if statements else nullcontext() as connection:
+    if not statements:
+        return
+    with psycopg.connect(conninfo.dsn(), autocommit=True) as connection:
         for statement in statements:
             optional = statement.words[:2] == ("create", "extension")
             with suppress(*([psycopg.errors.FeatureNotSupported] if optional else [])):
