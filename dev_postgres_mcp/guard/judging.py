@@ -99,7 +99,7 @@ class _Walker:
             if name not in ALLOWED:
                 unknown = REFUSED_NODES.get(name, f"A reader's statement cannot have this part ({name}).")
                 raise Refused(Kind.CLAUSE, unknown, _locate(node, location))
-            for called in CALLED_BEFORE.get(name, ()):
+            for called in CALLED_BEFORE.get(name, ()) if name != "FuncCall" else ():
                 self._names.check_former_call(called, location)
             if check := self._checks.get(name):
                 check(node, location)
@@ -107,6 +107,8 @@ class _Walker:
 
     def _check_call(self, node: Node, location: int) -> None:
         *schema, name = _strings(node["funcname"])
+        if name in CALLED_BEFORE["FuncCall"]:
+            self._names.check_former_call(name, location)
         given: list[Node] = node.get("args", [])
         counted = not node.get("agg_within_group") and not node.get("func_variadic")
         self._names.check_call(

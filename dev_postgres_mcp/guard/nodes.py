@@ -144,6 +144,7 @@ EXPLAIN_OPTIONS = frozenset(
 )
 CALLED_BEFORE = MappingProxyType(
     {
+        "FuncCall": ("json_object",),  # which the grammar by now takes for that of pg_catalog
         "JsonArrayAgg": ("json_arrayagg",),
         "JsonArrayConstructor": ("json_array",),
         "JsonArrayQueryConstructor": ("json_array",),

@@ -83,7 +83,7 @@ _REFUSED = _names(
     "table_to_xml table_to_xmlschema table_to_xml_and_xmlschema schema_to_xml schema_to_xmlschema"
     " schema_to_xml_and_xmlschema database_to_xml database_to_xmlschema database_to_xml_and_xmlschema"
     " txid_current pg_current_xact_id fmgr_internal_validator fmgr_c_validator fmgr_sql_validator"
-    " pg_event_trigger_ddl_commands pg_event_trigger_dropped_objects pg_tablespace_databases"
+    " pg_event_trigger_ddl_commands pg_event_trigger_dropped_objects"
 )
 """Functions of PostgreSQL that are not volatile and harmful all the same."""
 _REFUSED_OF_EXTENSIONS = _names(

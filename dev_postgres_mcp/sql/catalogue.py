@@ -18,6 +18,8 @@ from dev_postgres_mcp.sql.queries import load_queries
 from dev_postgres_mcp.sql.sessions import open_session
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     import psycopg
 
     from dev_postgres_mcp.deadline import Deadline
@@ -40,11 +42,12 @@ class PsycopgCatalogueSql:
         """Return the catalogue of a database, in one round trip."""
         with open_session(conninfo, deadline, lambda: "reading the catalogue") as connection:
             path, functions, operators, types, casts, relations = _ask(connection)
+            names = {row[-1]: row[1] for row in types}
             return Catalogue(
                 version=connection.info.server_version // _MAJOR,
                 live=True,
                 path=SYSTEM_SCHEMAS.union(name.strip().strip('"') for (name,) in path),
-                functions=tuple(map(_function, functions)),
+                functions=tuple(_function(row, names) for row in functions),
                 operators=tuple({_operator(row): None for row in operators}),
                 types=tuple(map(_type, types)),
                 casts=tuple(Cast(target=target, function=function) for target, function in casts),
@@ -65,13 +68,13 @@ def _ask(connection: psycopg.Connection[Any]) -> list[list[tuple[Any, ...]]]:
     return answers
 
 
-def _function(row: tuple[Any, ...]) -> Function:
+def _function(row: tuple[Any, ...], type_names: Mapping[int, str]) -> Function:
     schema, name, arguments, defaults, variadic, volatility, origin, *more = row
     language, security_definer, settings, body, atomic, parts, oid = more
     return Function(
         schema=schema,
         name=name,
-        arguments=tuple(arguments),
+        arguments=tuple(type_names.get(argument, "") for argument in arguments),
         defaults=defaults,
         variadic=variadic,
         volatility=volatility,

@@ -10,8 +10,7 @@ SELECT rolname FROM pg_catalog.pg_roles;
 -- name: catalogue_functions
 -- Every function.  What initdb made has a small id; an extension's members carry its name, a user's own none.
 SELECT n.nspname, p.proname,
-       ARRAY(SELECT t.typname FROM unnest(p.proargtypes) WITH ORDINALITY AS a(id, place) JOIN pg_type t ON t.oid = a.id
-              ORDER BY a.place),
+       p.proargtypes::oid[]::bigint[],
        p.pronargdefaults::int, p.provariadic <> 0, p.provolatile::text,
        CASE WHEN p.oid < 16384 THEN 'core' ELSE coalesce(e.extname, '') END,
        l.lanname, p.prosecdef, coalesce(p.proconfig, '{}'),

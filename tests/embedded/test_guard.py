@@ -18,7 +18,7 @@ from dev_postgres_mcp.guard.verdicts import Kind
 from dev_postgres_mcp.sql.catalogue import PsycopgCatalogueSql
 from tests.guard.corpora import load_fixtures, load_samples
 from tests.guard.effects import Scale
-from tests.guard.mutations import rewritten, wrapped
+from tests.guard.mutations import is_rewritable, rewritten, wrapped
 from tests.guard.reading import Reader
 from tests.guard.report import missed_targets, run_corpus
 from tests.guard.servers import Server, open_server
@@ -32,12 +32,7 @@ if TYPE_CHECKING:
     from hypothesis.strategies import DataObject
 
 SAMPLES = tuple(sample for sample in load_samples() if sample.group != "exhaustion")
-QUERIES = [
-    sample.sql
-    for sample in SAMPLES
-    if sample.sql.lstrip("(").upper().startswith(("SELECT", "TABLE", "VALUES", "WITH"))
-    and "N'" not in sample.sql
-]
+QUERIES = [sample.sql for sample in SAMPLES if is_rewritable(sample.sql)]
 FURNITURE = "CREATE ROLE reader LOGIN; CREATE DATABASE app;\n\\c app\n"
 BUDGET = settings(max_examples=150, deadline=None, suppress_health_check=list(HealthCheck))
 

@@ -8,6 +8,9 @@ from hypothesis import strategies as st
 from postgast import scan
 from postgast.pg_query_pb2 import Token
 
+from dev_postgres_mcp.guard.grammar import parse_statements
+from dev_postgres_mcp.guard.verdicts import Refused
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
@@ -46,6 +49,15 @@ _WRAPPERS = (
     "EXPLAIN {}",
     "EXPLAIN (ANALYZE, COSTS off) {}",
 )
+
+
+def is_rewritable(sql: str) -> bool:
+    """Return whether a text is one query whose tokens may have gaps between them: not N and the string after it."""
+    try:
+        statements = parse_statements(sql)
+    except Refused:
+        return False
+    return len(statements) == 1 and "SelectStmt" in statements[0]["stmt"] and "N'" not in sql
 
 
 @st.composite
