@@ -12,9 +12,6 @@ if TYPE_CHECKING:
 
 _WORLD = """
 SELECT 'next transaction' AS part, pg_snapshot_xmax(pg_current_snapshot())::text AS state
-UNION ALL SELECT 'tables', md5(string_agg(query_to_xml(format('SELECT * FROM %s x ORDER BY x::text', c.oid::regclass),
-                                                       true, false, '')::text, ',' ORDER BY c.oid))
-  FROM pg_class c WHERE c.relkind = 'r' AND c.oid >= 16384 AND c.relpersistence <> 't'
 UNION ALL SELECT 'catalogue', md5(string_agg(concat(c.oid, c.relname, c.relfilenode, c.relacl), ',' ORDER BY c.oid))
   FROM pg_class c WHERE c.oid >= 16384
 UNION ALL SELECT 'functions', md5(string_agg(concat(oid, prosrc, proacl), ',' ORDER BY oid)) FROM pg_proc WHERE oid >= 16384
@@ -37,6 +34,11 @@ UNION ALL SELECT 'archiver statistics', stats_reset::text FROM pg_stat_archiver
 UNION ALL SELECT 'others', string_agg(pid::text, ',' ORDER BY pid) FROM pg_stat_activity
   WHERE usename <> 'reader' AND backend_type = 'client backend' AND pid <> pg_backend_pid()
 UNION ALL SELECT 'log file', pg_current_logfile()
+"""
+_TABLES = """
+SELECT string_agg(format('SELECT %L, md5(string_agg(x::text, %L ORDER BY x::text)) FROM %s x', 'rows of ' || relname, ',',
+                         oid::regclass), ' UNION ALL ')
+  FROM pg_class WHERE relkind = 'r' AND oid >= 16384 AND relpersistence <> 't'
 """
 _SESSION = """
 SELECT 'session settings', md5(string_agg(concat(name, '=', setting), ',' ORDER BY name)) FROM pg_settings
@@ -82,4 +84,6 @@ class Scale:
     def _look(self) -> dict[str, Any]:
         world = self._admin.execute(_WORLD.encode(), prepare=False).fetchall()
         session = self._reader.connection.execute(_SESSION.encode(), prepare=False).fetchall()
-        return dict(world) | dict(session)
+        (tables,) = self._admin.execute(_TABLES.encode(), prepare=False).fetchone() or ("",)
+        rows = self._admin.execute(tables.encode(), prepare=False).fetchall()
+        return dict(world) | dict(rows) | dict(session)
