@@ -8,6 +8,9 @@ TORTURE_SEEDS ?= 200
 WORKERS ?= 3
 IN_PARALLEL = --numprocesses=$(WORKERS) --dist=loadfile --no-loadscope-reorder
 
+# Another corpus for `make guard-report`: a directory with .jsonl files and the .sql files of their database.
+CORPUS ?= tests/corpus
+VERSIONS ?= 15 17
 # What `make bench` passes on, such as BENCH="--only startup --rounds 5".
 BENCH ?=
 # `make test-wheel WHEEL=dist/x.whl` tests that wheel; without WHEEL one is built first.
@@ -31,7 +34,7 @@ SUMMARY = $(PYTHON) tools/summary.py
 .DEFAULT_GOAL := help
 .SUFFIXES:
 .DELETE_ON_ERROR:
-.PHONY: help setup engine services demo demo-docker format lint test test-unit test-contract test-docker torture bench inspect \
+.PHONY: help setup engine services demo demo-docker format lint test test-unit test-contract test-docker torture bench guard-report inspect \
 	contracts lock wheel test-wheel checksums notes check-tag publish release clean
 
 help: ## list the targets
@@ -107,6 +110,9 @@ torture: setup engine ## the tests that need many seeds (TORTURE_SEEDS=200), for
 
 bench: setup engine ## measure everything that has a target (BENCH="--write" keeps the table; half an hour)
 	$(BIN)/python -m benchmarks $(BENCH)
+
+guard-report: setup ## judge the corpus (CORPUS=dir) by real servers (VERSIONS=15 17) and run what the guard admits
+	$(BIN)/python -m tests.guard.report --corpus $(CORPUS) $(VERSIONS)
 
 inspect: setup engine ## the MCP Inspector against our server over stdio: list, create, drop (needs npm)
 	tools/inspector/run $(BIN)/dev-postgres-mcp

@@ -22,6 +22,7 @@ from dev_postgres_mcp.settings import child_environment, hide_from_libpq, read_s
 from dev_postgres_mcp.sql.on_demand import SqlOnDemand
 
 if TYPE_CHECKING:
+    from dev_postgres_mcp.databases.checking import Checker
     from dev_postgres_mcp.databases.servers import Servers
     from dev_postgres_mcp.instances.diagnosis import Finding
     from dev_postgres_mcp.instances.images import PreparedImages
@@ -33,6 +34,7 @@ if TYPE_CHECKING:
     from dev_postgres_mcp.runtimes.embedded.runtime import EmbeddedOptions
     from dev_postgres_mcp.settings import Settings, Surroundings
     from dev_postgres_mcp.sql.base import Sql
+    from dev_postgres_mcp.sql.catalogue_base import CatalogueSql
     from dev_postgres_mcp.sql.script_base import ScriptSql
 
 
@@ -53,6 +55,7 @@ class App:
     owner: Owner
     settings: Settings
     script_sql: ScriptSql | None = None
+    catalogue_sql: CatalogueSql | None = None
     swept_file: Path | None = None
     locks: Path | None = None
 
@@ -143,6 +146,14 @@ class App:
                 shield=hide_from_libpq,
             )
         )
+
+    @cached_property
+    def checker(self) -> Checker:
+        """Who tells whether SQL may run in a database for a reader."""
+        from dev_postgres_mcp.databases.checking import Checker
+        from dev_postgres_mcp.sql.catalogue import PsycopgCatalogueSql
+
+        return Checker(self.manager, self.catalogue_sql or PsycopgCatalogueSql())
 
     def diagnose(self) -> tuple[Finding, ...]:
         """Look at what a create with the defaults would meet."""

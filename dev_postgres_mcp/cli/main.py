@@ -61,6 +61,14 @@ def _postgres() -> typer.Typer:
     return postgres_app
 
 
+@hang_later(app, "data")
+def _data() -> typer.Typer:
+    """Look into databases without changing them."""
+    from dev_postgres_mcp.cli.data import data_app
+
+    return data_app
+
+
 @hang_later(app, "image")
 def _image() -> typer.Typer:
     """Prepare images, so that instances start in a fraction of a second."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import platform
 import shlex
+from dataclasses import asdict
 from datetime import UTC, datetime
 from itertools import zip_longest
 from typing import TYPE_CHECKING
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
 
     from pydantic import BaseModel
 
+    from dev_postgres_mcp.guard.verdicts import Verdict
     from dev_postgres_mcp.model import Conninfo
     from dev_postgres_mcp.views.instances import (
         DropListView,
@@ -172,6 +174,19 @@ def show_health(view: HealthView, form: OutputFormat) -> None:
     show_pairs(lines, OutputFormat.TABLE)
     if view.log_tail:
         talk(view.log_tail)
+
+
+def show_verdicts(verdicts: Iterable[tuple[str, Verdict]], form: OutputFormat) -> None:
+    """Write what the guard says of each text, as JSON one a line; ASCII, since a text may hold half characters."""
+    if form is OutputFormat.JSON:
+        for sql, verdict in verdicts:
+            typer.echo(json.dumps({"sql": sql} | asdict(verdict)))
+    else:
+        rows = [
+            ("admitted" if verdict.admitted else "refused", str(verdict.position or ""), verdict.reason, sql)
+            for sql, verdict in verdicts
+        ]
+        show_table(("VERDICT", "AT", "REASON", "SQL"), rows)
 
 
 def render_age(seconds: float) -> str:

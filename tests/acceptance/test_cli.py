@@ -41,6 +41,7 @@ COMMANDS = (
     "postgres pool status",
     "postgres pool fill",
     "postgres pool drain",
+    "data check",
     "image list",
     "image prepare",
     "image prune",
@@ -67,7 +68,7 @@ def test_help_documents_the_exit_codes(offline: Program) -> None:
 
 
 @pytest.mark.parametrize(
-    "group", ["", "postgres", "postgres snapshot", "postgres pool", "image", "mcp", "config"]
+    "group", ["", "postgres", "postgres snapshot", "postgres pool", "data", "image", "mcp", "config"]
 )
 def test_a_group_without_a_command_shows_its_help(offline: Program, group: str) -> None:
     done = offline.run(*group.split(), code=2)
@@ -75,7 +76,7 @@ def test_a_group_without_a_command_shows_its_help(offline: Program, group: str) 
 
 
 @pytest.mark.parametrize(
-    "group", ["postgres", "postgres snapshot", "postgres pool", "image", "mcp", "config"]
+    "group", ["postgres", "postgres snapshot", "postgres pool", "data", "image", "mcp", "config"]
 )
 def test_a_group_says_of_itself_what_its_parent_says_of_it(offline: Program, group: str) -> None:
     *parent, name = group.split()
@@ -145,6 +146,10 @@ def test_the_version_is_said_in_three_ways(offline: Program) -> None:
         ("--set cpus=many config show", "cpus (from argument)"),
         ("--config /no/such/file config show", "/no/such/file cannot be read"),
         ("--env-file /no/such/file config show", "/no/such/file cannot be read"),
+        ("data check", "give one statement, or a file of them"),
+        ("data check 'SELECT 1' --file x", "give one statement, or a file of them"),
+        ("data check --file /no/such/file", "cannot be read"),
+        ("data check 'SELECT 1' --version 9", "greater than or equal to 14"),
         ("no-such-command", "no-such-command"),
         ("mcp config no-such-client", "no-such-client"),
     ],
@@ -285,3 +290,25 @@ def test_completion_offers_commands_and_stays_silent_without_an_engine(offline: 
     assert "health-check" in offline.complete("postgres ").stdout.splitlines()
     silent = offline.complete("postgres get ")
     assert (silent.stdout.strip(), silent.stderr) == ("", "")
+
+
+def test_a_statement_is_checked_without_any_server(offline: Program) -> None:
+    fine = offline.run("data", "check", "SELECT lower('A')", "--format", "json").data
+    assert (fine["sql"], fine["admitted"]) == ("SELECT lower('A')", True)
+    refused = offline.run("data", "check", "SELECT pg_sleep(1)", "--format", "json", code=1).data
+    assert (refused["admitted"], refused["position"]) == (False, 8)
+    assert "pg_sleep keeps the connection waiting" in refused["reason"]
+    assert "refused" in offline.run("data", "check", "DROP TABLE x", code=1).stdout
+
+
+def test_a_file_of_statements_gets_one_verdict_a_line_in_its_order(offline: Program) -> None:
+    texts = ["SELECT 1", "SELECT '\u2028'", "DELETE FROM t", "SELECT '\ud800'", "SELECT 'é'"]
+    lines = [json.dumps({"sql": text, "class": "any"}, ensure_ascii=text == texts[3]) for text in texts]
+    file = offline.directory / "statements.jsonl"
+    file.write_text("\n".join([*lines, "", ""]), encoding="utf-8")
+    done = offline.run("data", "check", "--file", str(file), "--format", "json")
+    verdicts = [json.loads(line) for line in done.stdout.splitlines()]
+    assert [verdict["sql"] for verdict in verdicts] == texts
+    assert [verdict["admitted"] for verdict in verdicts] == [True, True, False, False, True]
+    file.write_text('{"sql": "SELECT 1"}\n["no object"]\n', encoding="utf-8")
+    assert "line 2" in offline.run("data", "check", "--file", str(file), code=2).stderr

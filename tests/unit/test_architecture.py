@@ -9,7 +9,7 @@ import sys
 
 import pytest
 
-HEAVY = {"docker", "mcp", "psycopg", "pydantic", "requests"}
+HEAVY = {"docker", "mcp", "postgast", "psycopg", "pydantic", "requests"}
 
 
 def loaded_by(module: str) -> set[str]:
@@ -33,6 +33,7 @@ def modules_loaded_by(module: str) -> set[str]:
         "dev_postgres_mcp.errors",
         "dev_postgres_mcp.parsing",
         "dev_postgres_mcp.deadline",
+        "dev_postgres_mcp.guard.judging",
         "dev_postgres_mcp.runtimes.base",
         "dev_postgres_mcp.runtimes.memory",
         "dev_postgres_mcp.instances",
@@ -50,7 +51,7 @@ def test_the_command_line_starts_without_engine_server_and_database_libraries() 
 def test_the_command_line_loads_a_group_of_commands_when_it_is_asked_for() -> None:
     loaded = modules_loaded_by("dev_postgres_mcp.cli.main")
     assert {
-        f"dev_postgres_mcp.cli.{group}" for group in ("postgres", "images", "mcp", "config")
+        f"dev_postgres_mcp.cli.{group}" for group in ("postgres", "data", "images", "mcp", "config")
     } & loaded == set()
     assert {"dev_postgres_mcp.model", "dev_postgres_mcp.parsing"} & loaded == set(), "what verbs speak"
     assert {"dev_postgres_mcp.cli.snapshots", "dev_postgres_mcp.cli.pool"} & modules_loaded_by(

@@ -12,7 +12,7 @@ from dev_postgres_mcp.sql import client
 from dev_postgres_mcp.sql.queries import load_queries
 
 FOLDER = files("dev_postgres_mcp.sql")
-FILES = ("databases.sql", "queries.sql", "inspection.sql", "running.sql")
+FILES = ("catalogue.sql", "databases.sql", "queries.sql", "inspection.sql", "running.sql")
 
 
 def read(file: str) -> str:
