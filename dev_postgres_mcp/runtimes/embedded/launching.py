@@ -109,7 +109,7 @@ class Launcher:
                 programs=str(source.provider.bin_directory),
                 major=int(source.provider.major),
                 environment=dict(source.provider.environment),
-                data=str(self._ground.place_cluster(final)),
+                data=str(self._ground.place_cluster(final, bounded=bool(cgroups))),
                 source=str(source.data or ""),
                 username=launch.bootstrap.username,
                 database=launch.bootstrap.database,

@@ -49,9 +49,14 @@ class Ground:
         for directory in (self.root, self.instances, self.images, self.locks):
             directory.mkdir(mode=_MODE, parents=True, exist_ok=True)
 
-    def place_cluster(self, directory: Path) -> Path:
-        """Return where the cluster of an instance is to lie: in memory when there is clear room, else beside it."""
-        if self.storage is Storage.DISK or (self.storage is Storage.AUTO and not has_room(MEMORY)):
+    def place_cluster(self, directory: Path, *, bounded: bool) -> Path:
+        """Return where the cluster of an instance is to lie: in memory when there is clear room, else beside it.
+
+        Never by itself where the server's memory is `bounded` by a control group, which counts such files, too: it
+        would be killed for a few hundred megabytes of data.
+        """
+        wanted = self.storage is Storage.MEMORY or (not bounded and has_room(MEMORY))
+        if self.storage is Storage.DISK or not wanted:
             return directory / "data"
         home = MEMORY / f"dev-postgres-mcp-{os.geteuid()}"
         return home / directory.name if _is_ours(home) else directory / "data"
