@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
@@ -91,8 +91,6 @@ def read_container(directory: Path) -> Container | None:
 
 def read_end(directory: Path, container: Container) -> Container:
     """Return the same container with the evidence of a server that has ended."""
-    from dataclasses import replace
-
     with suppress(OSError):
         evidence = parse_exit(read_bytes(str(directory / EXIT)))
         if evidence is not None:

@@ -43,6 +43,10 @@ SUPERVISOR, SERVER, LOCK, SOCKETS, EXIT, LOG, INIT, WHOLE = (
     "whole",
 )
 FREEZE, FROZEN = "freeze-", "frozen-"
+READY, ENDED, CONFLICT, DONE = "ready", "ended", "conflict", "done"
+"""What a supervisor says on its standard output, once, a line each."""
+KEEP = b"k"
+"""What its owner says on its standard input, to let it live by its lease."""
 MAX_LOG = 10 * 1024**2
 _LOCK_TRIES = 100
 _LOCK_PAUSE = 0.005

@@ -26,10 +26,15 @@ from dev_postgres_mcp.runtimes.embedded.cgroups import cgroup_name, make_cgroups
 from dev_postgres_mcp.runtimes.embedded.container import Birth, render_plan, role_file
 from dev_postgres_mcp.runtimes.embedded.failures import translating
 from dev_postgres_mcp.runtimes.embedded.files import (
+    CONFLICT,
+    DONE,
+    ENDED,
     INIT,
+    KEEP,
     LOCK,
     LOG,
     PLAN,
+    READY,
     SPARE,
     STATE,
     SUPERVISOR,
@@ -56,7 +61,6 @@ ISOLATED = (sys.executable, "-I", "-S")
 """An interpreter that reads nothing but what it is told to."""
 _PACKAGE_HOME = Path(__file__).parents[3]
 _MODULE = "dev_postgres_mcp.runtimes.embedded.supervisor"
-_READY, _ENDED, _CONFLICT, _DONE, _KEEP = b"ready", b"ended", b"conflict", b"done", b"k"
 _LOOK_SECONDS = 0.1
 _POLL_SECONDS = 0.003
 _REMOVE_SECONDS = 12.0
@@ -91,7 +95,7 @@ class Launcher:
         directory = self.lay_out(launch, source, port)
         with self.taking_back(directory, deadline):
             word = self.supervise(directory, deadline=deadline)
-        if word == _CONFLICT:
+        if word == CONFLICT:
             self.remove(directory)
             raise PortConflict(f"port {port} is taken by another program")
         return directory
@@ -133,7 +137,7 @@ class Launcher:
             _write_directory(directory, launch, birth, plan)
         return final
 
-    def supervise(self, directory: Path, *, deadline: Deadline) -> bytes:
+    def supervise(self, directory: Path, *, deadline: Deadline) -> str:
         """Have a supervisor look after a directory, and return what it says of its server.
 
         It lives on when it says something; when the wait is cut off, or we die meanwhile, it ends and takes the
@@ -141,9 +145,9 @@ class Launcher:
         """
         with _supervisor(self._interpreter, directory) as (asking, answering):
             word = _listen(answering, deadline)
-            if word in {_READY, _ENDED}:
+            if word in {READY, ENDED}:
                 with suppress(OSError):
-                    os.write(asking, _KEEP)
+                    os.write(asking, KEEP)
         if not word:
             raise EngineFailed(
                 "the process that was to look after a server could not start",
@@ -160,7 +164,7 @@ class Launcher:
         except BaseException:
             self._end_supervisor(directory, deadline.undoing(), signal.SIGQUIT)
             raise
-        if word != _DONE:
+        if word != DONE:
             _raise_if_full(read_text(str(directory / LOG)))
             raise EngineFailed(
                 "the cluster could not be made",
@@ -307,7 +311,7 @@ def _supervisor(interpreter: Sequence[str], directory: Path) -> Iterator[tuple[i
         yield asking.fileno(), answering.fileno()
 
 
-def _listen(answering: int, deadline: Deadline) -> bytes:
+def _listen(answering: int, deadline: Deadline) -> str:
     """Return the word that is said, nothing when whoever was to say it is gone."""
     said = b""
     while not said.endswith(b"\n"):
@@ -316,9 +320,9 @@ def _listen(answering: int, deadline: Deadline) -> bytes:
         if ready:
             chunk = os.read(answering, 64)
             if not chunk:
-                return b""
+                return ""
             said += chunk
-    return said.strip()
+    return said.strip().decode("ascii", "replace")
 
 
 def _raise_if_full(log: str) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import secrets
 from contextlib import contextmanager
 from dataclasses import asdict, replace
@@ -228,7 +229,8 @@ class ImageStore:
             self.remove(image.id)
             raise
         finally:
-            _let_go(lock)
+            if lock:
+                os.close(lock)
 
     def _write(self, stored: StoredImage) -> None:
         write_whole(str(self._directory(stored.image.id) / _IMAGE), _render_stored(stored))
@@ -244,13 +246,6 @@ def prepared_key(base: Image, seed: str) -> str:
 
 def _new_id() -> str:
     return f"sha256:{secrets.token_hex(32)}"
-
-
-def _let_go(lock: int) -> None:
-    import os
-
-    if lock:
-        os.close(lock)
 
 
 def _render_stored(stored: StoredImage) -> bytes:

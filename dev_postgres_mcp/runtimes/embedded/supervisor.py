@@ -17,13 +17,18 @@ from typing import TYPE_CHECKING
 
 from dev_postgres_mcp.runtimes.embedded import cgroups, clients, copying, leftovers, processes
 from dev_postgres_mcp.runtimes.embedded.files import (
+    CONFLICT,
+    DONE,
+    ENDED,
     EXIT,
     FREEZE,
     FROZEN,
     INIT,
+    KEEP,
     LOCK,
     LOG,
     MAX_LOG,
+    READY,
     SPARE,
     STATE,
     SUPERVISOR,
@@ -47,10 +52,6 @@ if TYPE_CHECKING:
 
     from dev_postgres_mcp.runtimes.embedded.files import Plan
 
-READY, ENDED, CONFLICT, DONE = "ready", "ended", "conflict", "done"
-"""What it says on its standard output, once, a line each."""
-KEEP = b"k"
-"""What its owner says on its standard input, to let it live by its lease."""
 _TICK = 60.0
 """Longest sleep: the clock may be set, the machine may have been suspended."""
 _IDLE_TICK = 30.0
